@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reservations.h: which contract holds how much of a Repo, kept in a Datastore.
+ *
+ * A contract has a name, a size in bytes, the moment of its last change, and an id that is never reused. The sum
+ * of all sizes is what the Repo counts as reserved, at every instant that can be seen.
+ *
+ * Threads: every function may be called from any thread. Changes are requests: they are queued, and one writer
+ * thread, owned by this module, takes all that are queued, checks them one after the other, commits
+ * them in one Datastore transaction, and then answers each. Reads show the last answered state, and never wait for
+ * the writer. Functions marked [disk] may read from the Datastore; the others touch memory only.
+ *
+ * What a successful answer promises: the change is durable. Creating a contract and removing one of size 0 are
+ * the exception: they are durable with the next durable change, with RFS_SYNC, or within one second.
+ */
+#ifndef RESERVEFS_RESERVATIONS_H
+#define RESERVEFS_RESERVATIONS_H
+
+#include <reservefs/datastore.h>
+#include <reservefs/repo.h>
+#include <reservefs/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct rfs_reservations;
+
+/* A contract in memory. Referenced, never freed under a holder; it outlives its removal (see rfs_contract_stat). */
+struct rfs_contract;
+
+/* Ids begin here; lower numbers are free for the caller's own use. */
+#define RFS_CONTRACT_ID_FIRST 8
+/* Ids stay below this, so that twice an id still fits in 63 bits. */
+#define RFS_CONTRACT_ID_END (UINT64_C(1) << 61)
+
+struct rfs_contract_stat {
+	uint64_t id;
+	uint64_t size_bytes;
+	struct rfs_time changed;
+};
+
+/* The sums, from the last answered state. */
+struct rfs_totals {
+	uint64_t reserved_bytes;
+	uint64_t contracts;
+	struct rfs_time changed; /* when a contract was last created, removed or renamed */
+};
+
+enum rfs_verb {
+	RFS_RESIZE, /* make the contract's size `size_bytes`; RFS_ALL: all that is left, its own included */
+	RFS_REMOVE, /* release what it holds and forget it */
+	RFS_RENAME, /* give it the name `new_name` */
+	RFS_CREATE, /* record a contract `new_name` of size 0 */
+	RFS_SYNC,   /* make durable what was answered before */
+};
+
+/* A size_bytes that stands for the word `max`. */
+#define RFS_ALL UINT64_MAX
+
+struct rfs_request;
+
+/*
+ * Called once a request, by the writer thread or by the thread that submitted, with no lock held. It must not
+ * block, and must not wait for another request. `error` is 0 or a negative errno:
+ *   RFS_RESIZE  -ENOSPC (see `available_bytes`), -ENODEV the contract is gone
+ *   RFS_REMOVE  -ENODEV
+ *   RFS_RENAME  -EEXIST, -EINVAL or -ENAMETOOLONG (the name), -ENODEV
+ *   RFS_CREATE  -EEXIST, -EINVAL or -ENAMETOOLONG (the name)
+ *   any         -EIO the Datastore cannot store the change, -ENOMEM, -EBADMSG a record is damaged, -ECANCELED
+ *               (rfs_request_cancel), -ESHUTDOWN. Nothing changed.
+ */
+typedef void (*rfs_done_fn)(struct rfs_request *request, int error);
+
+/* One request. The caller owns it, zeroes it, fills the first part, and keeps it alive until `done` is called. */
+struct rfs_request {
+	enum rfs_verb verb;
+	struct rfs_contract *contract; /* RESIZE, REMOVE, RENAME; the caller holds a reference until `done` */
+	uint64_t size_bytes;           /* RESIZE */
+	char new_name[RFS_NAME_MAX + 1]; /* RENAME, CREATE */
+	rfs_done_fn done;
+	void *user;
+
+	/* Results, valid in `done`. */
+	struct rfs_contract *created;  /* CREATE: referenced for the caller, who owns it */
+	uint64_t old_size_bytes;       /* the size it was checked against */
+	uint64_t wanted_bytes;         /* RESIZE: the size asked for, RFS_ALL worked out */
+	uint64_t available_bytes;      /* RESIZE, -ENOSPC: what was available to grow by */
+
+	/* Private to the module. */
+	struct rfs_request *next;
+	int error;
+};
+
+/*
+ * Takes over `ds` and `repo`, reads the totals (not the contracts), and starts the writer. Until it returns 0 the
+ * caller keeps owning both; then rfs_reservations_close closes them. On failure `ret_message` holds one line.
+ * -EBADMSG: the totals are damaged.
+ */
+int rfs_reservations_open(struct rfs_datastore *ds, struct rfs_repo *repo, char *ret_message, size_t message_size,
+			  struct rfs_reservations **ret_r);
+
+/* Answers all that is queued, makes everything durable, stops the writer, and closes Datastore and Repo.
+ * Returns -EIO if something answered could not be made durable. All contract references must be gone. */
+int rfs_reservations_close(struct rfs_reservations *r);
+
+/* Whether `name` may name a contract: -EINVAL (empty, control characters, invalid UTF-8, '/', leading '.'),
+ * -ENAMETOOLONG (over RFS_NAME_MAX bytes). */
+int rfs_name_check(const char *name);
+
+/* Queues a request, or answers it at once where nothing needs to be waited for. Never blocks on the disk,
+ * except RFS_CREATE [disk]. */
+void rfs_reservations_submit(struct rfs_reservations *r, struct rfs_request *request);
+
+/* Submits and waits for the answer. The result parts of `request` are valid afterwards. [disk] */
+int rfs_reservations_perform(struct rfs_reservations *r, struct rfs_request *request);
+
+/* Takes back a request that the writer has not begun: it is answered with -ECANCELED. Returns whether it was. */
+bool rfs_request_cancel(struct rfs_reservations *r, struct rfs_request *request);
+
+/* Finds a contract by name or id; the caller owns a reference. -ENOENT there is none, -EBADMSG its record is damaged,
+ * -EIO. [disk] */
+int rfs_reservations_lookup(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract);
+int rfs_reservations_lookup_id(struct rfs_reservations *r, uint64_t id, struct rfs_contract **ret_contract);
+
+/* The same from memory alone: -EAGAIN means that only the Datastore can tell. */
+int rfs_reservations_peek(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract);
+int rfs_reservations_peek_id(struct rfs_reservations *r, uint64_t id, struct rfs_contract **ret_contract);
+
+/* Called for each contract of a listing. Returns 0 to go on, 1 to stop before this one. Must not call this module. */
+typedef int (*rfs_list_fn)(void *user, uint64_t id, const char *name);
+
+/*
+ * Lists contracts whose id is above `after_id`, in the order of their ids, so that a listing can go on where it
+ * stopped whatever was created or removed meanwhile. A contract that exists throughout is listed
+ * exactly once. -EBADMSG: a record is damaged; those before it have been listed. [disk]
+ */
+int rfs_reservations_list(struct rfs_reservations *r, uint64_t after_id, rfs_list_fn fn, void *user);
+
+void rfs_reservations_totals(struct rfs_reservations *r, struct rfs_totals *ret_totals);
+
+/* The Repo's figures and the sums, all from one instant. */
+int rfs_reservations_figures(struct rfs_reservations *r, struct rfs_figures *ret_figures, struct rfs_totals *ret_totals);
+
+/* One line about the Datastore's last failure, for messages. */
+void rfs_reservations_explain(struct rfs_reservations *r, char *ret_line, size_t size);
+
+struct rfs_contract *rfs_contract_ref(struct rfs_contract *contract);
+void rfs_contract_unref(struct rfs_contract *contract);
+
+/* Pins keep a contract in memory without a reference each: a layer above counts on them what someone else
+ * remembers (a kernel's lookups). unpin of more than are held drops all. */
+void rfs_contract_pin(struct rfs_contract *contract);
+void rfs_contract_unpin(struct rfs_contract *contract, uint64_t count);
+
+/* The last answered state. -ENODEV: it was removed; its id is still told. */
+int rfs_contract_stat(struct rfs_contract *contract, struct rfs_contract_stat *ret_stat);
+
+/* Copies the name it has now, or had when it was removed, into `ret_name` of RFS_NAME_MAX + 1 bytes. */
+void rfs_contract_name(struct rfs_contract *contract, char *ret_name);
+
+/* How long commits took, for metrics: count and sum, and how many took at most each bound. */
+#define RFS_COMMIT_BUCKETS 12
+extern const double rfs_commit_bounds_seconds[RFS_COMMIT_BUCKETS];
+struct rfs_commit_times {
+	uint64_t count;
+	double sum_seconds;
+	uint64_t at_most[RFS_COMMIT_BUCKETS]; /* cumulative */
+};
+void rfs_reservations_commit_times(struct rfs_reservations *r, struct rfs_commit_times *ret_times);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

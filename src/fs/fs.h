@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fs.h: the mounted tree: FUSE operations <-> reservations. The one header of this layer that cli uses.
+ *
+ * Threads: one thread runs rfs_fs_run, which reads requests; it never waits for the disk. A second, owned by this module,
+ * does what may: lookups and listings that only the Datastore can answer. Changes are answered from the
+ * writer of the Reservations.
+ */
+#ifndef RFS_FS_FS_H
+#define RFS_FS_FS_H
+
+#include <reservefs/reservations.h>
+#include <sys/types.h>
+
+struct fuse_args;
+struct rfs_fs;
+
+struct rfs_fs_options {
+	struct rfs_reservations *reservations; /* kept by the caller, who closes it after rfs_fs_free */
+	const char *pool;                      /* the name of this pool, for metrics; copied */
+	uid_t uid;                             /* the owner of the tree */
+	gid_t gid;
+	bool debug;                            /* FUSE's own debug output */
+	/* Called by the serving thread once the kernel has greeted the file system: it can be used from then on. */
+	void (*ready)(void *user);
+	void *user;
+};
+
+/* Prepares a session with libfuse's arguments (argv[0], then mount options). -EINVAL: an option libfuse does not know
+ * (libfuse has said which through its log). The caller owns the result. */
+int rfs_fs_new(struct fuse_args *args, const struct rfs_fs_options *options, struct rfs_fs **ret_fs);
+
+/* Mounts on `mountpoint`. Returns -errno as far as libfuse tells one, else -EIO. */
+int rfs_fs_mount(struct rfs_fs *fs, const char *mountpoint);
+
+/* Serves until unmounted, or until SIGINT, SIGTERM or SIGHUP. Every request that it took is answered when it returns.
+ * Returns 0, or a negative errno. */
+int rfs_fs_run(struct rfs_fs *fs);
+
+/* Unmounts, where that is still to be done. */
+void rfs_fs_unmount(struct rfs_fs *fs);
+
+void rfs_fs_free(struct rfs_fs *fs);
+
+#endif
