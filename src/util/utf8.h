@@ -10,6 +10,9 @@
  * characters (U+0000 to U+001F, U+007F to U+009F). */
 bool rfs_utf8_is_printable(const char *text, size_t length);
 
+/* The number of bytes of the printable character (as above) that `text` begins with, or 0: it begins with none. */
+size_t rfs_utf8_character(const char *text, size_t length);
+
 /* Copies `text` into `ret_line` of `size` bytes (at least 1), with every byte that is not part of a printable UTF-8
  * character, and every backslash, as \xNN: always one line of valid UTF-8, cut at a character where
  * it doesn't fit. */
