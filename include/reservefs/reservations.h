@@ -19,6 +19,7 @@
 #include <reservefs/datastore.h>
 #include <reservefs/repo.h>
 #include <reservefs/types.h>
+#include <sys/queue.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -88,7 +89,8 @@ struct rfs_request {
 	uint64_t available_bytes;      /* RESIZE, -ENOSPC: what was available to grow by */
 
 	/* Private to the module. */
-	struct rfs_request *next;
+	TAILQ_ENTRY(rfs_request) link;
+	bool queued;
 	int error;
 };
 

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * contract.c: contracts in memory. Invariant: a contract is in memory exactly as long as somebody refers to it, has pinned
+ * it, or it differs from what the Datastore holds; there is never a second one of the same id.
+ */
+#include "reservations/internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+int rfs_contract_new(struct rfs_reservations *r, uint64_t id, const char *name, struct rfs_contract **ret_contract)
+{
+	struct rfs_contract *c = calloc(1, sizeof *c);
+
+	if (!c)
+		return -ENOMEM;
+	c->name = strdup(name);
+	if (!c->name) {
+		free(c);
+		return -ENOMEM;
+	}
+	c->owner = r;
+	c->id = id;
+	c->refs = 1;
+	*ret_contract = c;
+	return 0;
+}
+
+void rfs_contract_discard(struct rfs_contract *c)
+{
+	free(c->name);
+	free(c);
+}
+
+static size_t name_length(const struct rfs_contract *c)
+{
+	return strlen(c->name);
+}
+
+void rfs_contract_show_locked(struct rfs_contract *c)
+{
+	HASH_ADD(by_id, c->owner->ids, id, sizeof c->id, c);
+	HASH_ADD_KEYPTR(by_name, c->owner->live, c->name, name_length(c), c);
+}
+
+void rfs_contract_hide_locked(struct rfs_contract *c)
+{
+	struct rfs_reservations *r = c->owner;
+
+	HASH_DELETE(by_name, r->live, c);
+	c->gone = true;
+	if (c->stored || c->storing)
+		HASH_ADD_KEYPTR(by_name, r->tombs, c->name, name_length(c), c);
+}
+
+void rfs_contract_unearth_locked(struct rfs_contract *c)
+{
+	HASH_DELETE(by_name, c->owner->tombs, c);
+}
+
+void rfs_contract_rename_locked(struct rfs_contract *c, char *name)
+{
+	HASH_DELETE(by_name, c->owner->live, c);
+	free(c->name);
+	c->name = name;
+	HASH_ADD_KEYPTR(by_name, c->owner->live, c->name, name_length(c), c);
+}
+
+static void forget_if_unused_locked(struct rfs_contract *c)
+{
+	struct rfs_reservations *r = c->owner;
+
+	if (c->refs > 0 || c->pins > 0)
+		return;
+	HASH_DELETE(by_id, r->ids, c);
+	if (!c->gone)
+		HASH_DELETE(by_name, r->live, c);
+	free(c->name);
+	free(c);
+}
+
+void rfs_contract_unref_locked(struct rfs_contract *c)
+{
+	c->refs--;
+	forget_if_unused_locked(c);
+}
+
+struct rfs_contract *rfs_contract_ref(struct rfs_contract *contract)
+{
+	RFS_LOCK(&contract->owner->lock);
+	contract->refs++;
+	return contract;
+}
+
+void rfs_contract_unref(struct rfs_contract *contract)
+{
+	if (!contract)
+		return;
+	RFS_LOCK(&contract->owner->lock);
+	rfs_contract_unref_locked(contract);
+}
+
+void rfs_contract_pin(struct rfs_contract *contract)
+{
+	RFS_LOCK(&contract->owner->lock);
+	contract->pins++;
+}
+
+void rfs_contract_unpin(struct rfs_contract *contract, uint64_t count)
+{
+	RFS_LOCK(&contract->owner->lock);
+	contract->pins -= count < contract->pins ? count : contract->pins;
+	forget_if_unused_locked(contract);
+}
+
+int rfs_contract_stat(struct rfs_contract *contract, struct rfs_contract_stat *ret_stat)
+{
+	RFS_LOCK(&contract->owner->lock);
+	ret_stat->id = contract->id;
+	if (contract->gone)
+		return -ENODEV;
+	ret_stat->size_bytes = contract->size_bytes;
+	ret_stat->changed = contract->changed;
+	return 0;
+}
+
+void rfs_contract_name(struct rfs_contract *contract, char *ret_name)
+{
+	RFS_LOCK(&contract->owner->lock);
+	strcpy(ret_name, contract->name);
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * internal.h: what the files of this layer share.
+ *
+ * State has two faces. What was answered is in struct rfs_contract and rfs_reservations.totals, guarded by `lock`, which is
+ * never held over a call that can wait. What a transaction is about to make of it, the draft, belongs to the writer
+ * thread alone; publish() turns a committed draft into the answered state in one step.
+ */
+#ifndef RFS_RESERVATIONS_INTERNAL_H
+#define RFS_RESERVATIONS_INTERNAL_H
+
+#include "reservations/record.h"
+#include "util/cleanup.h"
+
+#include <pthread.h>
+#include <reservefs/reservations.h>
+#include <sys/queue.h>
+#include <time.h>
+#include <uthash.h>
+
+/* Row changes a transaction makes at most, roughly: the Datastore's room is laid out for it. */
+#define RFS_BATCH_ITEMS 128
+/* Deferred changes that start a transaction without waiting for its deadline. */
+#define RFS_DEFERRED_SOON 64
+/* Deferred creations that may wait; creating beyond that waits for the disk. */
+#define RFS_DEFERRED_MOST 65536
+/* How long a deferred change may wait. The promise is one second, commit included. */
+#define RFS_DEFERRED_MS 400
+/* Ids are given away from a range that is durably granted in steps, so that an id answered to someone is never
+ * given away again, even when the contract was lost in a crash. */
+#define RFS_ID_GRANT 8192
+
+struct rfs_contract {
+	struct rfs_reservations *owner;
+	uint64_t id;
+
+	/* Guarded by owner->lock. */
+	char *name;
+	uint64_t size_bytes;
+	struct rfs_time changed;
+	uint64_t refs;
+	uint64_t pins;
+	unsigned queued; /* requests for it that are not answered yet */
+	bool gone;
+	bool stored;  /* the Datastore has its rows */
+	bool storing; /* the open transaction puts them */
+	UT_hash_handle by_id;
+	UT_hash_handle by_name; /* in `live`, or in `tombs` when gone and stored */
+	TAILQ_ENTRY(rfs_contract) deferred;
+
+	/* The draft: the writer's. */
+	struct {
+		bool open;
+		bool gone;
+		bool stored;
+		uint64_t size_bytes;
+		uint64_t held_bytes; /* what the Repo counts for it: the most the draft ever wanted */
+		struct rfs_time changed;
+		char *name; /* NULL: as it is */
+	} draft;
+	TAILQ_ENTRY(rfs_contract) touched;
+};
+
+TAILQ_HEAD(rfs_contract_list, rfs_contract);
+TAILQ_HEAD(rfs_request_list, rfs_request);
+
+struct rfs_reservations {
+	struct rfs_datastore *ds;
+	struct rfs_repo *repo;
+	pthread_t writer;
+	pthread_mutex_t lock;
+	pthread_cond_t work;
+
+	/* Guarded by lock. */
+	struct rfs_contract *ids;   /* every contract in memory, by id */
+	struct rfs_contract *live;  /* those that exist, by name */
+	struct rfs_contract *tombs; /* those removed that the Datastore still has, by name */
+	struct rfs_totals totals;   /* as answered, deferred changes included */
+	uint64_t epoch;             /* counts publications; what was read from the Datastore in an older one is stale */
+	uint64_t next_id;
+	uint64_t granted_id; /* ids below are durably granted */
+	struct rfs_request_list queue;
+	unsigned structural; /* RENAME and CREATE requests not answered yet: names are decided by the writer then */
+	struct rfs_contract_list unstored, storing;  /* created, in the order of ids; each list holds a reference */
+	struct rfs_contract_list removed, removing;
+	size_t deferred;               /* entries in unstored and removed */
+	struct timespec deferred_until; /* when they must be on their way; valid if deferred */
+	bool store_failing;            /* the last attempt to store deferred changes failed */
+	bool stopping;
+	struct rfs_commit_times commit_times;
+	char explanation[256];
+
+	/* The writer's. */
+	struct rfs_totals_record stored_totals; /* as last committed */
+	struct rfs_totals_record draft_totals;
+	struct rfs_contract_list touched;
+	uint64_t owed_bytes; /* released, but the Repo failed to take it back yet */
+	bool suspect;        /* a commit failed: compare with what is on disk before going on */
+	bool unsound;        /* they differ */
+	int deferred_error;  /* of the run in progress */
+	bool dirty;          /* the open transaction has changed something */
+};
+
+/* One thing a transaction does. */
+struct rfs_item {
+	enum { RFS_ITEM_FORGET, RFS_ITEM_STORE, RFS_ITEM_REQUEST } kind;
+	struct rfs_contract *contract; /* FORGET, STORE */
+	struct rfs_request *request;   /* REQUEST */
+};
+
+/* contract.c; callers hold the lock where the name says so. */
+int rfs_contract_new(struct rfs_reservations *r, uint64_t id, const char *name, struct rfs_contract **ret_contract);
+void rfs_contract_discard(struct rfs_contract *c); /* one that was never shown */
+void rfs_contract_unref_locked(struct rfs_contract *c);
+void rfs_contract_show_locked(struct rfs_contract *c); /* enters it into ids and live */
+void rfs_contract_hide_locked(struct rfs_contract *c); /* takes it out of live; a tomb where the Datastore has it */
+void rfs_contract_rename_locked(struct rfs_contract *c, char *name);
+void rfs_contract_unearth_locked(struct rfs_contract *c); /* takes it out of the tombs */
+
+/* reservations.c */
+struct rfs_time rfs_time_now(void);
+int rfs_peek_locked(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract);
+void rfs_defer_locked(struct rfs_reservations *r);
+
+/* apply.c: the rules. Each runs inside the open transaction and returns a negative errno only where the
+ * transaction cannot go on; a refusal is the request's own error. */
+int rfs_apply_item(struct rfs_reservations *r, struct rfs_item *item);
+int rfs_apply_totals(struct rfs_reservations *r);
+void rfs_apply_undo(struct rfs_reservations *r);
+void rfs_apply_release(struct rfs_reservations *r, uint64_t bytes);
+
+/* writer.c */
+void rfs_writer_explain(struct rfs_reservations *r, const char *line);
+void *rfs_writer_main(void *reservations);
+
+#endif

@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reservations.c: opening and closing, finding contracts, and taking requests in. Invariant: `totals.reserved_bytes` is the
+ * sum of the sizes of all contracts as answered, and `totals.contracts` their number.
+ */
+#include "reservations/internal.h"
+
+#include "util/utf8.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* How often a look-up that was overtaken by commits is begun again before it is left to the writer's order. */
+#define LOOKUP_TRIES 64
+
+struct rfs_time rfs_time_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (struct rfs_time) { .seconds = now.tv_sec, .nanoseconds = (int32_t) now.tv_nsec };
+}
+
+int rfs_name_check(const char *name)
+{
+	size_t length = strnlen(name, RFS_NAME_MAX + 1);
+
+	if (length > RFS_NAME_MAX)
+		return -ENAMETOOLONG;
+	if (length == 0 || name[0] == '.' || strchr(name, '/') || !rfs_utf8_is_printable(name, length))
+		return -EINVAL;
+	return 0;
+}
+
+/* Reads the totals, or writes the first ones into a Datastore that is empty, and grants the first ids. */
+static int load_totals(struct rfs_reservations *r, char *ret_message, size_t message_size)
+{
+	struct rfs_totals_record *totals = &r->stored_totals;
+	struct rfs_value value;
+	int rc = rfs_datastore_get(r->ds, RFS_KEY_TOTALS, &value);
+
+	if (rc == -ENOENT) {
+		*totals = (struct rfs_totals_record) {
+			.next_id = RFS_CONTRACT_ID_FIRST,
+			.changed = rfs_time_now(),
+		};
+		rc = 0;
+	} else if (rc == 0) {
+		rc = rfs_record_decode_totals(value.data, totals);
+	}
+	if (rc == -EBADMSG) {
+		(void) snprintf(ret_message, message_size,
+				"the record \"" RFS_KEY_TOTALS "\" in the Datastore is damaged; run fsck.reservefs on the Repo");
+		return rc;
+	}
+	if (rc < 0) {
+		(void) snprintf(ret_message, message_size, "cannot read the Datastore: %s", rfs_datastore_explain(r->ds));
+		return rc;
+	}
+	r->next_id = totals->next_id;
+	r->totals = (struct rfs_totals) {
+		.reserved_bytes = totals->reserved_bytes,
+		.contracts = totals->contracts,
+		.changed = totals->changed,
+	};
+	totals->next_id = totals->next_id + RFS_ID_GRANT < RFS_CONTRACT_ID_END ? totals->next_id + RFS_ID_GRANT
+									       : RFS_CONTRACT_ID_END;
+	totals->commits++;
+	char text[RFS_VALUE_MAX + 1];
+	rfs_record_encode_totals(totals, text);
+	rc = rfs_datastore_put(r->ds, RFS_KEY_TOTALS, text);
+	if (rc < 0) {
+		(void) snprintf(ret_message, message_size, "cannot write to the Datastore: %s", rfs_datastore_explain(r->ds));
+		return rc;
+	}
+	r->granted_id = totals->next_id;
+	return 0;
+}
+
+/* An empty Datastore has no contracts; one with contracts and no totals has lost a record. */
+static int first_row(void *user, const char *key, const char *value)
+{
+	(void) key;
+	(void) value;
+	*(bool *) user = true;
+	return 1;
+}
+
+static int check_not_headless(struct rfs_reservations *r, char *ret_message, size_t message_size)
+{
+	struct rfs_value value;
+	bool any = false;
+	int rc = rfs_datastore_get(r->ds, RFS_KEY_TOTALS, &value);
+
+	if (rc != -ENOENT)
+		return 0;
+	rc = rfs_datastore_scan(r->ds, "", "", first_row, &any);
+	if (rc < 0 || !any)
+		return rc;
+	(void) snprintf(ret_message, message_size,
+			"the record \"" RFS_KEY_TOTALS "\" is missing from the Datastore; run fsck.reservefs on the Repo");
+	return -EBADMSG;
+}
+
+int rfs_reservations_open(struct rfs_datastore *ds, struct rfs_repo *repo, char *ret_message, size_t message_size,
+			  struct rfs_reservations **ret_r)
+{
+	_cleanup_free_ struct rfs_reservations *r = calloc(1, sizeof *r);
+	pthread_condattr_t monotonic;
+	int rc;
+
+	if (!r) {
+		(void) snprintf(ret_message, message_size, "out of memory");
+		return -ENOMEM;
+	}
+	r->ds = ds;
+	r->repo = repo;
+	TAILQ_INIT(&r->queue);
+	TAILQ_INIT(&r->unstored);
+	TAILQ_INIT(&r->storing);
+	TAILQ_INIT(&r->removed);
+	TAILQ_INIT(&r->removing);
+	TAILQ_INIT(&r->touched);
+	rc = check_not_headless(r, ret_message, message_size);
+	if (rc == 0)
+		rc = load_totals(r, ret_message, message_size);
+	if (rc < 0)
+		return rc;
+	rfs_repo_adopt(repo, r->totals.reserved_bytes);
+
+	pthread_mutex_init(&r->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&r->work, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	rc = -pthread_create(&r->writer, NULL, rfs_writer_main, r);
+	if (rc < 0) {
+		(void) snprintf(ret_message, message_size, "cannot start a thread: %s", strerror(-rc));
+		pthread_cond_destroy(&r->work);
+		pthread_mutex_destroy(&r->lock);
+		return rc;
+	}
+	*ret_r = TAKE_PTR(r);
+	return 0;
+}
+
+int rfs_reservations_close(struct rfs_reservations *r)
+{
+	struct rfs_contract *c, *next;
+	int rc;
+
+	if (!r)
+		return 0;
+	pthread_mutex_lock(&r->lock);
+	r->stopping = true;
+	pthread_cond_signal(&r->work);
+	pthread_mutex_unlock(&r->lock);
+	pthread_join(r->writer, NULL);
+
+	rc = TAILQ_EMPTY(&r->unstored) && TAILQ_EMPTY(&r->removed) ? 0 : -EIO;
+	/* What is left is pinned, or could not be stored. */
+	HASH_CLEAR(by_name, r->live);
+	HASH_CLEAR(by_name, r->tombs);
+	HASH_ITER(by_id, r->ids, c, next) {
+		HASH_DELETE(by_id, r->ids, c);
+		free(c->name);
+		free(c);
+	}
+	rfs_datastore_close(r->ds);
+	rfs_repo_close(r->repo);
+	pthread_cond_destroy(&r->work);
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+	return rc;
+}
+
+/* -ENOENT: memory knows that it does not exist; -EAGAIN: memory does not know. */
+int rfs_peek_locked(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract)
+{
+	struct rfs_contract *c;
+	size_t length = strlen(name);
+
+	HASH_FIND(by_name, r->live, name, length, c);
+	if (c) {
+		c->refs++;
+		*ret_contract = c;
+		return 0;
+	}
+	HASH_FIND(by_name, r->tombs, name, length, c);
+	return c ? -ENOENT : -EAGAIN;
+}
+
+int rfs_reservations_peek(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract)
+{
+	RFS_LOCK(&r->lock);
+	return rfs_peek_locked(r, name, ret_contract);
+}
+
+static int peek_id_locked(struct rfs_reservations *r, uint64_t id, struct rfs_contract **ret_contract)
+{
+	struct rfs_contract *c;
+
+	HASH_FIND(by_id, r->ids, &id, sizeof id, c);
+	if (!c)
+		return id >= RFS_CONTRACT_ID_FIRST && id < r->next_id ? -EAGAIN : -ENOENT;
+	if (c->gone)
+		return -ENOENT;
+	c->refs++;
+	*ret_contract = c;
+	return 0;
+}
+
+int rfs_reservations_peek_id(struct rfs_reservations *r, uint64_t id, struct rfs_contract **ret_contract)
+{
+	RFS_LOCK(&r->lock);
+	return peek_id_locked(r, id, ret_contract);
+}
+
+static int read_record(struct rfs_reservations *r, const char *name, struct rfs_contract_record *ret_record)
+{
+	char key[RFS_KEY_MAX + 1];
+	struct rfs_value value;
+	int rc;
+
+	rfs_record_contract_key(name, key);
+	rc = rfs_datastore_get(r->ds, key, &value);
+	return rc < 0 ? rc : rfs_record_decode_contract(value.data, ret_record);
+}
+
+/* Enters what was read from the Datastore; the lock is held, and nothing was published since the reading. */
+static int enter_locked(struct rfs_reservations *r, const char *name, const struct rfs_contract_record *record,
+			struct rfs_contract **ret_contract)
+{
+	struct rfs_contract *c;
+	int rc = peek_id_locked(r, record->id, &c);
+
+	if (rc == 0) {
+		*ret_contract = c; /* being renamed: the row is ahead of the answer */
+		return 0;
+	}
+	if (rc == -ENOENT)
+		return record->id < r->next_id ? -ENOENT : -EBADMSG;
+	rc = rfs_contract_new(r, record->id, name, &c);
+	if (rc < 0)
+		return rc;
+	c->size_bytes = record->size_bytes;
+	c->changed = record->changed;
+	c->stored = true;
+	rfs_contract_show_locked(c);
+	*ret_contract = c;
+	return 0;
+}
+
+/* One try to find `name`: -ESTALE where a publication overtook the reading. With -ENOENT, `ret_epoch` tells as of when. */
+static int lookup_once(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract, uint64_t *ret_epoch)
+{
+	struct rfs_contract_record record;
+	int rc, read_rc;
+
+	{
+		RFS_LOCK(&r->lock);
+		*ret_epoch = r->epoch;
+		rc = rfs_peek_locked(r, name, ret_contract);
+	}
+	if (rc != -EAGAIN)
+		return rc;
+	read_rc = read_record(r, name, &record);
+	RFS_LOCK(&r->lock);
+	rc = rfs_peek_locked(r, name, ret_contract);
+	if (rc != -EAGAIN)
+		return rc;
+	if (*ret_epoch != r->epoch)
+		return -ESTALE;
+	return read_rc < 0 ? read_rc : enter_locked(r, name, &record, ret_contract);
+}
+
+int rfs_reservations_lookup(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract)
+{
+	uint64_t epoch;
+	int rc = rfs_name_check(name);
+
+	if (rc < 0)
+		return rc == -ENAMETOOLONG ? rc : -ENOENT;
+	do
+		rc = lookup_once(r, name, ret_contract, &epoch);
+	while (rc == -ESTALE);
+	return rc;
+}
+
+int rfs_reservations_lookup_id(struct rfs_reservations *r, uint64_t id, struct rfs_contract **ret_contract)
+{
+	char key[RFS_KEY_MAX + 1];
+	struct rfs_contract *c;
+	struct rfs_value name;
+	int rc;
+
+	rfs_record_id_key(id, key);
+	for (;;) {
+		rc = rfs_reservations_peek_id(r, id, ret_contract);
+		if (rc != -EAGAIN)
+			return rc;
+		rc = rfs_datastore_get(r->ds, key, &name);
+		if (rc < 0)
+			return rc;
+		if (rfs_name_check(name.data) < 0)
+			return -EBADMSG;
+		rc = rfs_reservations_lookup(r, name.data, &c);
+		if (rc < 0 && rc != -ENOENT)
+			return rc;
+		if (rc == 0 && c->id == id) {
+			*ret_contract = c;
+			return 0;
+		}
+		if (rc == 0)
+			rfs_contract_unref(c);
+		/* Renamed or removed between the two readings, or the index row leads nowhere. */
+		struct rfs_value again;
+		rc = rfs_datastore_get(r->ds, key, &again);
+		if (rc == 0 && strcmp(name.data, again.data) == 0)
+			return rfs_reservations_peek_id(r, id, ret_contract) == 0 ? 0 : -EBADMSG;
+	}
+}
+
+/* A change was made in memory that the writer must store soon. */
+void rfs_defer_locked(struct rfs_reservations *r)
+{
+	if (r->deferred++ == 0) {
+		clock_gettime(CLOCK_MONOTONIC, &r->deferred_until);
+		r->deferred_until.tv_nsec += RFS_DEFERRED_MS * 1000000L;
+		if (r->deferred_until.tv_nsec >= 1000000000L) {
+			r->deferred_until.tv_nsec -= 1000000000L;
+			r->deferred_until.tv_sec++;
+		}
+		pthread_cond_signal(&r->work);
+	} else if (r->deferred == RFS_DEFERRED_SOON) {
+		pthread_cond_signal(&r->work);
+	}
+}
+
+static void enqueue_locked(struct rfs_reservations *r, struct rfs_request *request)
+{
+	if (request->contract)
+		request->contract->queued++;
+	if (request->verb == RFS_RENAME || request->verb == RFS_CREATE)
+		r->structural++;
+	request->queued = true;
+	TAILQ_INSERT_TAIL(&r->queue, request, link);
+	pthread_cond_signal(&r->work);
+}
+
+/* Creates in memory, if `name` is known to be free as of `epoch`; -EAGAIN: the writer has to. */
+static int create_now_locked(struct rfs_reservations *r, struct rfs_request *request, uint64_t epoch)
+{
+	struct rfs_contract *c;
+	int rc;
+
+	if (r->stopping)
+		return -ESHUTDOWN;
+	rc = rfs_peek_locked(r, request->new_name, &c);
+	if (rc == 0) {
+		rfs_contract_unref_locked(c);
+		return -EEXIST;
+	}
+	if (rc == -EAGAIN && epoch != r->epoch)
+		return -ESTALE;
+	if (r->structural > 0 || r->store_failing || r->next_id >= r->granted_id || r->deferred >= RFS_DEFERRED_MOST)
+		return -EAGAIN;
+	rc = rfs_contract_new(r, r->next_id, request->new_name, &c);
+	if (rc < 0)
+		return rc;
+	r->next_id++;
+	c->changed = rfs_time_now();
+	c->refs++; /* the list's, beside the caller's */
+	rfs_contract_show_locked(c);
+	TAILQ_INSERT_TAIL(&r->unstored, c, deferred);
+	rfs_defer_locked(r);
+	r->totals.contracts++;
+	r->totals.changed = c->changed;
+	request->created = c;
+	return 0;
+}
+
+static int try_create(struct rfs_reservations *r, struct rfs_request *request)
+{
+	struct rfs_contract *c;
+	uint64_t epoch;
+	int rc = rfs_name_check(request->new_name);
+
+	for (int tries = 0; rc == 0 && tries < LOOKUP_TRIES; tries++) {
+		rc = lookup_once(r, request->new_name, &c, &epoch);
+		if (rc == 0) {
+			rfs_contract_unref(c);
+			return -EEXIST;
+		}
+		if (rc == -EBADMSG)
+			return -EEXIST; /* a contract whose record is damaged is still a contract */
+		if (rc == -ENOENT) {
+			RFS_LOCK(&r->lock);
+			rc = create_now_locked(r, request, epoch);
+			if (rc != -ESTALE)
+				return rc;
+		}
+		if (rc == -ESTALE)
+			rc = 0;
+	}
+	return rc == 0 ? -EAGAIN : rc;
+}
+
+/* Removes in memory a contract that holds nothing and that no request is on its way for; -EAGAIN: the writer has to. */
+static int try_remove_locked(struct rfs_reservations *r, struct rfs_contract *c)
+{
+	if (c->gone)
+		return -ENODEV;
+	if (c->size_bytes > 0 || c->queued > 0 || r->store_failing)
+		return -EAGAIN;
+	rfs_contract_hide_locked(c);
+	r->totals.contracts--;
+	r->totals.changed = rfs_time_now();
+	if (c->storing)
+		return 0; /* the writer finds out when it has stored it */
+	if (c->stored) {
+		c->refs++;
+		TAILQ_INSERT_TAIL(&r->removed, c, deferred);
+		rfs_defer_locked(r);
+	} else {
+		TAILQ_REMOVE(&r->unstored, c, deferred);
+		r->deferred--;
+		rfs_contract_unref_locked(c);
+	}
+	return 0;
+}
+
+/* Answers at once what needs no disk; -EAGAIN: it is for the writer. */
+static int try_now_locked(struct rfs_reservations *r, struct rfs_request *request)
+{
+	struct rfs_contract *c = request->contract;
+
+	if (r->stopping)
+		return -ESHUTDOWN;
+	switch (request->verb) {
+	case RFS_RESIZE:
+		if (c->gone)
+			return -ENODEV;
+		if (c->queued > 0 || c->size_bytes != request->size_bytes)
+			return -EAGAIN;
+		request->old_size_bytes = request->wanted_bytes = c->size_bytes;
+		return 0;
+	case RFS_REMOVE:
+		return try_remove_locked(r, c);
+	case RFS_RENAME:
+		return c->gone ? -ENODEV : -EAGAIN;
+	case RFS_SYNC:
+		return TAILQ_EMPTY(&r->unstored) && TAILQ_EMPTY(&r->removed) && TAILQ_EMPTY(&r->storing) &&
+				       TAILQ_EMPTY(&r->removing)
+			       ? 0
+			       : -EAGAIN;
+	case RFS_CREATE:
+		break;
+	}
+	return -EAGAIN;
+}
+
+void rfs_reservations_submit(struct rfs_reservations *r, struct rfs_request *request)
+{
+	int rc = 0;
+
+	if (request->verb == RFS_RENAME)
+		rc = rfs_name_check(request->new_name);
+	if (request->verb == RFS_CREATE) {
+		rc = try_create(r, request);
+		if (rc == 0) {
+			request->done(request, 0);
+			return;
+		}
+	}
+	if (rc == 0 || rc == -EAGAIN) {
+		RFS_LOCK(&r->lock);
+		rc = try_now_locked(r, request);
+		if (rc == -EAGAIN) {
+			enqueue_locked(r, request);
+			return;
+		}
+	}
+	request->done(request, rc);
+}
+
+struct waiter {
+	pthread_mutex_t lock;
+	pthread_cond_t answered;
+	bool done;
+	int error;
+};
+
+static void wake(struct rfs_request *request, int error)
+{
+	struct waiter *w = request->user;
+
+	RFS_LOCK(&w->lock);
+	w->error = error;
+	w->done = true;
+	pthread_cond_signal(&w->answered);
+}
+
+int rfs_reservations_perform(struct rfs_reservations *r, struct rfs_request *request)
+{
+	struct waiter w = { .lock = PTHREAD_MUTEX_INITIALIZER, .answered = PTHREAD_COND_INITIALIZER };
+
+	request->done = wake;
+	request->user = &w;
+	rfs_reservations_submit(r, request);
+	pthread_mutex_lock(&w.lock);
+	while (!w.done)
+		pthread_cond_wait(&w.answered, &w.lock);
+	pthread_mutex_unlock(&w.lock);
+	pthread_cond_destroy(&w.answered);
+	pthread_mutex_destroy(&w.lock);
+	return w.error;
+}
+
+bool rfs_request_cancel(struct rfs_reservations *r, struct rfs_request *request)
+{
+	{
+		RFS_LOCK(&r->lock);
+		if (!request->queued)
+			return false;
+		request->queued = false;
+		TAILQ_REMOVE(&r->queue, request, link);
+		if (request->contract)
+			request->contract->queued--;
+		if (request->verb == RFS_RENAME || request->verb == RFS_CREATE)
+			r->structural--;
+	}
+	request->done(request, -ECANCELED);
+	return true;
+}
+
+void rfs_reservations_totals(struct rfs_reservations *r, struct rfs_totals *ret_totals)
+{
+	RFS_LOCK(&r->lock);
+	*ret_totals = r->totals;
+}
+
+int rfs_reservations_figures(struct rfs_reservations *r, struct rfs_figures *ret_figures, struct rfs_totals *ret_totals)
+{
+	struct rfs_totals totals;
+	int rc;
+
+	rfs_reservations_totals(r, &totals);
+	rc = rfs_repo_figures(r->repo, totals.reserved_bytes, ret_figures);
+	if (rc == 0)
+		*ret_totals = totals;
+	return rc;
+}
+
+void rfs_reservations_explain(struct rfs_reservations *r, char *ret_line, size_t size)
+{
+	RFS_LOCK(&r->lock);
+	(void) snprintf(ret_line, size, "%s", r->explanation);
+}
+
+void rfs_reservations_commit_times(struct rfs_reservations *r, struct rfs_commit_times *ret_times)
+{
+	RFS_LOCK(&r->lock);
+	*ret_times = r->commit_times;
+}

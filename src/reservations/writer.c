@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * writer.c: the one thread that changes things. It takes all that is queued, applies it in one Datastore transaction, commits
+ * once, publishes, and answers each. Invariant: a request is answered with success only after the commit that
+ * holds its change has returned, and what was answered is what `totals` and the contracts show.
+ */
+#include "reservations/internal.h"
+
+#include "util/checked.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+const double rfs_commit_bounds_seconds[RFS_COMMIT_BUCKETS] = {
+	0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5,
+};
+
+/* What one turn of the writer works on. */
+struct batch {
+	struct rfs_item items[RFS_BATCH_ITEMS];
+	size_t count;
+};
+
+static double seconds_since(const struct timespec *start)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double) (now.tv_sec - start->tv_sec) + (double) (now.tv_nsec - start->tv_nsec) / 1e9;
+}
+
+static void count_commit(struct rfs_reservations *r, double seconds)
+{
+	RFS_LOCK(&r->lock);
+	r->commit_times.count++;
+	r->commit_times.sum_seconds += seconds;
+	for (size_t i = 0; i < RFS_COMMIT_BUCKETS; i++)
+		r->commit_times.at_most[i] += seconds <= rfs_commit_bounds_seconds[i];
+}
+
+static int commit(struct rfs_reservations *r)
+{
+	struct timespec start;
+	int rc;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	rc = rfs_datastore_commit(r->ds);
+	if (rc == 0)
+		count_commit(r, seconds_since(&start));
+	return rc;
+}
+
+void rfs_writer_explain(struct rfs_reservations *r, const char *line)
+{
+	RFS_LOCK(&r->lock);
+	(void) snprintf(r->explanation, sizeof r->explanation, "%s", line);
+}
+
+/* After a failed commit: what is on disk must be what was answered, or nothing more is changed. */
+static int check_sound(struct rfs_reservations *r)
+{
+	char expected[RFS_VALUE_MAX + 1];
+	struct rfs_value value;
+	int rc;
+
+	if (!r->suspect)
+		return 0;
+	rc = rfs_datastore_txn_get(r->ds, RFS_KEY_TOTALS, &value);
+	if (rc < 0)
+		return rc;
+	rfs_record_encode_totals(&r->stored_totals, expected);
+	if (strcmp(value.data, expected) != 0) {
+		r->unsound = true;
+		rfs_writer_explain(r, "the Datastore does not hold what was last stored; unmount and run fsck.reservefs");
+		return -EIO;
+	}
+	r->suspect = r->unsound = false;
+	return 0;
+}
+
+/* Shows one contract as drafted; the lock is held. */
+static void publish_contract_locked(struct rfs_reservations *r, struct rfs_contract *c)
+{
+	struct rfs_contract *known;
+
+	HASH_FIND(by_id, r->ids, &c->id, sizeof c->id, known);
+	c->size_bytes = c->draft.size_bytes;
+	c->changed = c->draft.changed;
+	c->stored = c->draft.stored;
+	if (!known) {
+		rfs_contract_show_locked(c);
+		r->totals.contracts++;
+	}
+	if (c->draft.name)
+		rfs_contract_rename_locked(c, TAKE_PTR(c->draft.name));
+	if (c->draft.gone && !c->gone) {
+		rfs_contract_hide_locked(c);
+		r->totals.contracts--;
+	}
+	c->draft.open = false;
+}
+
+/* Turns the committed drafts into the answered state, in one step for everybody who looks. */
+static void publish(struct rfs_reservations *r)
+{
+	struct rfs_contract *c;
+	uint64_t surplus = 0;
+
+	TAILQ_FOREACH(c, &r->touched, touched)
+		surplus = rfs_sum(surplus, rfs_difference(c->draft.held_bytes, c->draft.size_bytes));
+	rfs_apply_release(r, surplus);
+
+	RFS_LOCK(&r->lock);
+	while ((c = TAILQ_FIRST(&r->touched))) {
+		TAILQ_REMOVE(&r->touched, c, touched);
+		publish_contract_locked(r, c);
+	}
+	r->stored_totals = r->draft_totals;
+	r->totals.reserved_bytes = r->draft_totals.reserved_bytes;
+	if (r->draft_totals.changed.seconds > r->totals.changed.seconds ||
+	    (r->draft_totals.changed.seconds == r->totals.changed.seconds &&
+	     r->draft_totals.changed.nanoseconds > r->totals.changed.nanoseconds))
+		r->totals.changed = r->draft_totals.changed;
+	r->granted_id = r->draft_totals.next_id;
+	r->epoch++;
+}
+
+/* Applies the items in one transaction. On failure nothing has changed, and no draft is left. */
+static int attempt(struct rfs_reservations *r, struct rfs_item *items, size_t count, bool *ret_at_commit)
+{
+	int rc = rfs_datastore_begin(r->ds);
+
+	*ret_at_commit = false;
+	if (rc < 0)
+		return rc;
+	{
+		RFS_LOCK(&r->lock);
+		r->draft_totals = r->stored_totals;
+		r->draft_totals.changed = r->totals.changed;
+	}
+	r->dirty = false;
+	rc = check_sound(r);
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		rc = rfs_apply_item(r, &items[i]);
+	if (rc == 0 && r->dirty)
+		rc = rfs_apply_totals(r);
+	if (rc < 0 || !r->dirty) {
+		rfs_datastore_rollback(r->ds);
+	} else {
+		rc = commit(r);
+		*ret_at_commit = r->suspect = rc < 0;
+	}
+	if (rc == 0) {
+		publish(r);
+		return 0;
+	}
+	rfs_apply_undo(r);
+	for (size_t i = 0; i < count; i++)
+		if (items[i].kind == RFS_ITEM_REQUEST && items[i].request->created)
+			rfs_contract_discard(TAKE_PTR(items[i].request->created));
+	return rc;
+}
+
+/* Puts a contract whose rows could not be stored back in its place, in the order of ids. */
+static void return_unstored_locked(struct rfs_reservations *r, struct rfs_contract *c)
+{
+	struct rfs_contract *later;
+
+	TAILQ_FOREACH(later, &r->unstored, deferred)
+		if (later->id > c->id)
+			break;
+	if (later)
+		TAILQ_INSERT_BEFORE(later, c, deferred);
+	else
+		TAILQ_INSERT_TAIL(&r->unstored, c, deferred);
+	r->deferred++;
+}
+
+static void answer(struct rfs_reservations *r, struct rfs_request *request, int error)
+{
+	{
+		RFS_LOCK(&r->lock);
+		if (request->contract)
+			request->contract->queued--;
+		if (request->verb == RFS_RENAME || request->verb == RFS_CREATE)
+			r->structural--;
+	}
+	request->done(request, error);
+}
+
+static void settle_forget(struct rfs_reservations *r, struct rfs_contract *c, int error)
+{
+	RFS_LOCK(&r->lock);
+	TAILQ_REMOVE(&r->removing, c, deferred);
+	if (error < 0) {
+		TAILQ_INSERT_HEAD(&r->removed, c, deferred);
+		r->deferred++;
+	} else {
+		rfs_contract_unearth_locked(c);
+		rfs_contract_unref_locked(c);
+	}
+}
+
+/* The contract may have been removed while its rows were on their way. */
+static void settle_store(struct rfs_reservations *r, struct rfs_contract *c, int error)
+{
+	RFS_LOCK(&r->lock);
+	TAILQ_REMOVE(&r->storing, c, deferred);
+	c->storing = false;
+	if (c->gone && error == 0) {
+		TAILQ_INSERT_TAIL(&r->removed, c, deferred);
+		rfs_defer_locked(r);
+	} else if (error == 0) {
+		rfs_contract_unref_locked(c);
+	} else if (c->gone) {
+		rfs_contract_unearth_locked(c);
+		rfs_contract_unref_locked(c);
+	} else {
+		return_unstored_locked(r, c);
+	}
+}
+
+/* What a failure of the Datastore is to those who asked for the change. */
+static int change_error(int error)
+{
+	return error == -ENOMEM ? -ENOMEM : -EIO;
+}
+
+static void settle(struct rfs_reservations *r, struct rfs_item *items, size_t count, int error)
+{
+	if (error < 0) {
+		if (!r->unsound)
+			rfs_writer_explain(r, rfs_datastore_explain(r->ds));
+		error = change_error(error);
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (items[i].kind == RFS_ITEM_REQUEST) {
+			answer(r, items[i].request, error < 0 ? error : items[i].request->error);
+			continue;
+		}
+		if (error < 0)
+			r->deferred_error = error;
+		if (items[i].kind == RFS_ITEM_FORGET)
+			settle_forget(r, items[i].contract, error);
+		else
+			settle_store(r, items[i].contract, error);
+	}
+}
+
+/* Does a whole batch. Where the Datastore refuses some of it, each item gets a transaction of its own, so that only
+ * those fail that have to; a commit that failed is not tried again. */
+static void run(struct rfs_reservations *r, struct batch *batch)
+{
+	bool at_commit;
+	int rc;
+
+	r->deferred_error = 0;
+	rc = attempt(r, batch->items, batch->count, &at_commit);
+	if (rc == 0 || at_commit || batch->count == 1) {
+		settle(r, batch->items, batch->count, rc);
+		return;
+	}
+	for (size_t i = 0; i < batch->count; i++)
+		settle(r, &batch->items[i], 1, attempt(r, &batch->items[i], 1, &at_commit));
+}
+
+/* Deferred changes that cannot be stored are tried again with every batch, and every second. */
+static void note_deferred_locked(struct rfs_reservations *r)
+{
+	r->store_failing = r->deferred_error < 0;
+	if (!r->store_failing)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &r->deferred_until);
+	r->deferred_until.tv_sec++;
+}
+
+static bool deferred_is_due_locked(struct rfs_reservations *r)
+{
+	struct timespec now;
+
+	if (r->deferred == 0)
+		return false;
+	if (r->stopping || (r->deferred >= RFS_DEFERRED_SOON && !r->store_failing))
+		return true;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec > r->deferred_until.tv_sec ||
+	       (now.tv_sec == r->deferred_until.tv_sec && now.tv_nsec >= r->deferred_until.tv_nsec);
+}
+
+static void wait_for_work_locked(struct rfs_reservations *r)
+{
+	while (!r->stopping && TAILQ_EMPTY(&r->queue) && !deferred_is_due_locked(r)) {
+		if (r->deferred > 0)
+			pthread_cond_timedwait(&r->work, &r->lock, &r->deferred_until);
+		else
+			pthread_cond_wait(&r->work, &r->lock);
+	}
+}
+
+static void take_deferred_locked(struct rfs_reservations *r, struct batch *batch)
+{
+	/* What keeps failing must not keep requests waiting. */
+	size_t most = r->store_failing ? RFS_BATCH_ITEMS / 2 : RFS_BATCH_ITEMS;
+	struct rfs_contract *c;
+
+	while (batch->count < most && (c = TAILQ_FIRST(&r->removed))) {
+		TAILQ_REMOVE(&r->removed, c, deferred);
+		TAILQ_INSERT_TAIL(&r->removing, c, deferred);
+		batch->items[batch->count++] = (struct rfs_item) { .kind = RFS_ITEM_FORGET, .contract = c };
+		r->deferred--;
+	}
+	while (batch->count < most && (c = TAILQ_FIRST(&r->unstored))) {
+		TAILQ_REMOVE(&r->unstored, c, deferred);
+		TAILQ_INSERT_TAIL(&r->storing, c, deferred);
+		c->storing = true;
+		batch->items[batch->count++] = (struct rfs_item) { .kind = RFS_ITEM_STORE, .contract = c };
+		r->deferred--;
+	}
+}
+
+/* All that was deferred comes before the first request, so that a durable change makes it durable too. */
+static void collect_locked(struct rfs_reservations *r, struct batch *batch)
+{
+	struct rfs_request *request;
+
+	batch->count = 0;
+	take_deferred_locked(r, batch);
+	if (r->deferred > 0 && !r->store_failing)
+		return;
+	while (batch->count < RFS_BATCH_ITEMS && (request = TAILQ_FIRST(&r->queue))) {
+		TAILQ_REMOVE(&r->queue, request, link);
+		request->queued = false;
+		batch->items[batch->count++] = (struct rfs_item) { .kind = RFS_ITEM_REQUEST, .request = request };
+	}
+}
+
+/* Takes back the ids that were granted and not given away. That it fails loses nothing but ids. */
+static void return_ids(struct rfs_reservations *r)
+{
+	char text[RFS_VALUE_MAX + 1];
+
+	if (r->suspect)
+		return;
+	r->stored_totals.next_id = r->next_id;
+	r->stored_totals.commits++;
+	rfs_record_encode_totals(&r->stored_totals, text);
+	(void) rfs_datastore_put(r->ds, RFS_KEY_TOTALS, text);
+}
+
+void *rfs_writer_main(void *reservations)
+{
+	struct rfs_reservations *r = reservations;
+	struct batch batch;
+	bool go_on = true;
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, NULL);
+	pthread_mutex_lock(&r->lock);
+	while (go_on) {
+		wait_for_work_locked(r);
+		collect_locked(r, &batch);
+		go_on = batch.count > 0;
+		pthread_mutex_unlock(&r->lock);
+		if (go_on) {
+			run(r, &batch);
+			rfs_datastore_tidy(r->ds);
+		}
+		pthread_mutex_lock(&r->lock);
+		note_deferred_locked(r);
+		if (r->stopping && r->store_failing && TAILQ_EMPTY(&r->queue))
+			go_on = false;
+	}
+	pthread_mutex_unlock(&r->lock);
+	return_ids(r);
+	return NULL;
+}
