@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * failure.c: the one line that says what went wrong. Invariant: whatever a path or an option holds, exactly one line of
+ * valid UTF-8 comes out.
+ */
+#include "cli/failure.h"
+#include "util/utf8.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+int rfs_fail(struct rfs_failure *failure, int status, int error, const char *format, ...)
+{
+	va_list args;
+
+	failure->status = status;
+	va_start(args, format);
+	vsnprintf(failure->line, sizeof(failure->line), format, args);
+	va_end(args);
+	return error;
+}
+
+void rfs_failure_print(const struct rfs_failure *failure)
+{
+	char line[2 * RFS_FAILURE_LINE_MAX];
+
+	rfs_utf8_escape(failure->line, line, sizeof(line));
+	fprintf(stderr, "reservefs: %s\n", line);
+}

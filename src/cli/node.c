@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * node.c: the Repo's directory and its lock. Invariant: of all processes on this kernel at most one holds the lock of a
+ * Repo, and it is gone with the process, however that ends.
+ */
+#include "cli/node.h"
+#include "cli/mountpoint.h"
+#include "util/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define STATE_NAME ".reservefs"
+#define LOCK_NAME "lock"
+
+/* How long an ending daemon is waited for. */
+#define ENDING_MS 10000
+#define POLL_MS 10
+
+static int fail_open(struct rfs_failure *failure, const char *given, int error)
+{
+	switch (error) {
+	case ENOENT:
+		return rfs_fail(failure, RFS_EXIT_USAGE, -error, "REPO %s does not exist; create it, or name another",
+				given);
+	case ENOTDIR:
+		return rfs_fail(failure, RFS_EXIT_USAGE, -error, "REPO %s is not a directory; name a directory", given);
+	case EACCES:
+	case EPERM:
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -error,
+				"no permission to use REPO %s; run as its owner, or change its mode", given);
+	default:
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -error, "cannot open REPO %s: %s; check its disk", given,
+				strerror(error));
+	}
+}
+
+static int fail_state(struct rfs_failure *failure, const struct rfs_node *node, int error)
+{
+	switch (error) {
+	case EROFS:
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -error,
+				"REPO %s is on a read-only file system; remount it read-write", node->path);
+	case EACCES:
+	case EPERM:
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -error,
+				"no permission to write to %s/" STATE_NAME "; run as its owner, or change its mode",
+				node->path);
+	case ENOTDIR:
+	case ELOOP:
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -error,
+				"%s/" STATE_NAME " or the lock in it is not what reservefs made; move it away",
+				node->path);
+	default:
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -error, "cannot use %s/" STATE_NAME ": %s; check the disk",
+				node->path, strerror(error));
+	}
+}
+
+/* Takes the lock; `ret_holder` is 0 then, else the pid that has it (-1 where it is not of this pid namespace). */
+static int try_lock(int fd, pid_t *ret_holder)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	for (;;) {
+		if (!fcntl(fd, F_SETLK, &lock)) {
+			*ret_holder = 0;
+			return 0;
+		}
+		if (errno != EAGAIN && errno != EACCES)
+			return -errno;
+		struct flock other = lock;
+		if (fcntl(fd, F_GETLK, &other) < 0)
+			return -errno;
+		if (other.l_type != F_UNLCK) {
+			*ret_holder = other.l_pid > 0 ? other.l_pid : -1;
+			return 0;
+		}
+	}
+}
+
+/* Whether `holder` has recorded a mount point which is no longer mounted: it is about to end. */
+static bool is_ending(int fd, pid_t holder)
+{
+	char text[PATH_MAX + 32];
+	ssize_t length = pread(fd, text, sizeof(text) - 1, 0);
+	if (length <= 0)
+		return false;
+	text[length] = '\0';
+
+	char *end;
+	long pid = strtol(text, &end, 10);
+	if (pid != holder || *end != '\n')
+		return false;
+	char *mountpoint = end + 1;
+	mountpoint[strcspn(mountpoint, "\n")] = '\0';
+	return *mountpoint == '/' && !rfs_mountpoint_is_ours(mountpoint);
+}
+
+static int lock(struct rfs_node *node, struct rfs_failure *failure)
+{
+	pid_t holder;
+	int r;
+
+	for (int waited_ms = 0; !(r = try_lock(node->lock_fd, &holder)) && holder; waited_ms += POLL_MS) {
+		if (waited_ms >= ENDING_MS || !is_ending(node->lock_fd, holder)) {
+			if (holder < 0)
+				return rfs_fail(failure, RFS_EXIT_SYSTEM, -EBUSY,
+						"REPO %s is already served by another container or host; unmount it "
+						"there first",
+						node->path);
+			return rfs_fail(failure, RFS_EXIT_SYSTEM, -EBUSY,
+					"REPO %s is already served by pid %d; unmount that one first", node->path,
+					(int) holder);
+		}
+		nanosleep(&(struct timespec){ .tv_nsec = POLL_MS * 1000000L }, NULL);
+	}
+	return r < 0 ? fail_state(failure, node, -r) : 0;
+}
+
+static int open_lock(struct rfs_node *node, bool create)
+{
+	struct stat st;
+
+	if (create && mkdirat(node->fd, STATE_NAME, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	node->state_fd = openat(node->fd, STATE_NAME, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (node->state_fd < 0)
+		return -errno;
+	node->lock_fd = openat(node->state_fd, LOCK_NAME,
+			       O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | (create ? O_CREAT : 0), 0600);
+	if (node->lock_fd < 0) {
+		int error = errno;
+		close(node->state_fd);
+		node->state_fd = -1;
+		return -error;
+	}
+	if (fstat(node->lock_fd, &st) < 0)
+		return -errno;
+	return S_ISREG(st.st_mode) ? 0 : -ENOTDIR;
+}
+
+int rfs_node_open(struct rfs_node *node, const char *given, struct rfs_failure *failure)
+{
+	node->path = realpath(given, NULL);
+	if (!node->path)
+		return fail_open(failure, given, errno);
+	node->fd = open(node->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (node->fd < 0)
+		return fail_open(failure, given, errno);
+
+	int r = open_lock(node, false);
+	if (r == -ENOENT)
+		return 0;
+	return r < 0 ? fail_state(failure, node, -r) : lock(node, failure);
+}
+
+int rfs_node_claim(struct rfs_node *node, struct rfs_failure *failure)
+{
+	if (node->lock_fd >= 0)
+		return 0;
+	int r = open_lock(node, true);
+	return r < 0 ? fail_state(failure, node, -r) : lock(node, failure);
+}
+
+void rfs_node_record(struct rfs_node *node, const char *mountpoint)
+{
+	char text[PATH_MAX + 32];
+	int length = snprintf(text, sizeof(text), "%d\n%s\n", (int) getpid(), mountpoint);
+
+	/* In place: on a disk without a free block the one that the file has is all there is. */
+	if ((size_t) length < sizeof(text) && pwrite(node->lock_fd, text, (size_t) length, 0) == length &&
+	    ftruncate(node->lock_fd, length) == 0)
+		return;
+}
+
+void rfs_node_done(struct rfs_node *node)
+{
+	if (node->lock_fd >= 0)
+		close(node->lock_fd);
+	if (node->state_fd >= 0)
+		close(node->state_fd);
+	if (node->fd >= 0)
+		close(node->fd);
+	free(node->path);
+	*node = RFS_NODE_INIT;
+}

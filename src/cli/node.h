@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * node.h: the Repo's directory on this node, and that one daemon serves it.
+ *
+ *   REPO/.reservefs/       0700, made when missing
+ *   REPO/.reservefs/lock   locked (fcntl) by the daemon; its pid and mount point, a line each
+ */
+#ifndef RFS_CLI_NODE_H
+#define RFS_CLI_NODE_H
+
+#include "cli/failure.h"
+
+struct rfs_node {
+	char *path; /* resolved */
+	int fd;	    /* of the directory; good even when something is mounted over it */
+	int state_fd;
+	int lock_fd;
+};
+
+#define RFS_NODE_INIT ((struct rfs_node){ .fd = -1, .state_fd = -1, .lock_fd = -1 })
+
+/* Opens the directory `given` and, where a lock file is there, takes the lock; creates nothing. -EBUSY: another
+ * daemon serves it. On failure `node` is to be given to rfs_node_done all the same. */
+int rfs_node_open(struct rfs_node *node, const char *given, struct rfs_failure *failure);
+
+/* Makes what is missing, and takes the lock, for the life of this process (a fork does not inherit it). */
+int rfs_node_claim(struct rfs_node *node, struct rfs_failure *failure);
+
+/* Writes this process's pid and `mountpoint` into the lock file, for people and for the next daemon, which waits where
+ * the mount is gone but this process is not yet. That it can't be written is no error: the lock itself tells the pid.
+ */
+void rfs_node_record(struct rfs_node *node, const char *mountpoint);
+
+void rfs_node_done(struct rfs_node *node);
+
+#endif

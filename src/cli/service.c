@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * service.c: wires the layers together. Invariant: nothing on the disk changes before REPO and MOUNTPOINT are known to
+ * be usable, and whatever was opened is closed in the opposite order, on every way out.
+ */
+#include "cli/service.h"
+#include "cli/fuselog.h"
+#include "cli/mounting.h"
+#include "cli/mountpoint.h"
+#include "cli/node.h"
+#include "cli/notify.h"
+#include "fs/fs.h"
+#include "util/cleanup.h"
+#include "util/log.h"
+#include "util/utf8.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct service {
+	const struct rfs_options *options;
+	struct rfs_daemon *daemon;
+	struct rfs_node node;
+	struct rfs_mountpoint mountpoint;
+	struct rfs_reservations *reservations;
+	struct rfs_fs *fs;
+	bool unwanted; /* the process that waited is gone */
+};
+
+static int look(struct service *s, struct rfs_failure *failure)
+{
+	int r = rfs_node_open(&s->node, s->options->repo, failure);
+
+	if (!r)
+		r = rfs_mountpoint_find(&s->mountpoint, s->options->mountpoint, s->node.fd, s->options->nonempty,
+					failure);
+	return r;
+}
+
+static int claim(struct service *s, struct rfs_failure *failure)
+{
+	int r = rfs_node_claim(&s->node, failure);
+
+	if (!r)
+		r = rfs_mountpoint_clear(&s->mountpoint, s->node.fd, s->options->nonempty, failure);
+	return r;
+}
+
+static int open_datastore(struct service *s, struct rfs_datastore **ret_ds, struct rfs_failure *failure)
+{
+	_cleanup_free_ char *usual = NULL;
+	char message[RFS_FAILURE_LINE_MAX] = "";
+
+	if (!s->options->datastore && asprintf(&usual, "%s/.reservefs/datastore.db", s->node.path) < 0) {
+		usual = NULL;
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -ENOMEM, "out of memory, opening the Datastore; try again");
+	}
+	struct rfs_sqlite_options sqlite = { .path = usual ? usual : s->options->datastore };
+	int r = rfs_datastore_open_sqlite(&sqlite, message, sizeof(message), ret_ds);
+	if (r < 0)
+		return rfs_fail(failure, r == -ENOENT && !usual ? RFS_EXIT_USAGE : RFS_EXIT_SYSTEM, r, "%s", message);
+	return 0;
+}
+
+static int open_repo(struct service *s, struct rfs_repo **ret_repo, struct rfs_failure *failure)
+{
+	const struct rfs_options *o = s->options;
+	int r = o->quota ? rfs_repo_open_quota(o->capacity_bytes, ret_repo)
+			 : rfs_repo_open_disk(s->node.fd, o->capacity_bytes, ret_repo);
+
+	if (r < 0)
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot measure REPO %s: %s; check its disk", s->node.path,
+				strerror(-r));
+	return 0;
+}
+
+static int open_reservations(struct service *s, struct rfs_failure *failure)
+{
+	char message[RFS_FAILURE_LINE_MAX] = "";
+	struct rfs_datastore *ds = NULL;
+	struct rfs_repo *repo = NULL;
+
+	int r = open_repo(s, &repo, failure);
+	if (!r)
+		r = open_datastore(s, &ds, failure);
+	if (!r) {
+		r = rfs_reservations_open(ds, repo, message, sizeof(message), &s->reservations);
+		if (r < 0)
+			rfs_fail(failure, RFS_EXIT_SYSTEM, r, "%s", message);
+	}
+	if (r < 0) {
+		rfs_datastore_close(ds);
+		rfs_repo_close(repo);
+	}
+	return r;
+}
+
+/* On the serving thread, once the kernel has greeted us. */
+static void on_ready(void *user)
+{
+	struct service *s = user;
+	char status[RFS_FAILURE_LINE_MAX];
+
+	rfs_node_record(&s->node, s->mountpoint.path);
+	if (rfs_daemon_ready(s->daemon) == -EPIPE) {
+		s->unwanted = true;
+		raise(SIGTERM);
+	}
+	snprintf(status, sizeof(status), "READY=1\nMAINPID=%d\nSTATUS=%s is served on %s", (int) getpid(), s->node.path,
+		 s->mountpoint.path);
+	rfs_notify(status);
+	rfs_log(LOG_NOTICE, "%s is served on %s", s->node.path, s->mountpoint.path);
+}
+
+/* REPO's last component, as it can stand in a metric's label. */
+static void name_pool(const struct service *s, char *ret_name, size_t size)
+{
+	const char *last = strrchr(s->node.path, '/') + 1;
+
+	if (s->options->pool)
+		snprintf(ret_name, size, "%s", s->options->pool);
+	else
+		rfs_utf8_escape(*last ? last : "/", ret_name, size);
+}
+
+static int open_fs(struct service *s, struct rfs_failure *failure)
+{
+	char pool[4 * RFS_NAME_MAX + 1];
+	char complaint[256];
+	struct fuse_args args = FUSE_ARGS_INIT(s->options->fuse.argc, s->options->fuse.argv);
+	const struct rfs_fs_options options = {
+		.reservations = s->reservations,
+		.pool = pool,
+		.uid = s->options->uid,
+		.gid = s->options->gid,
+		.debug = s->options->debug,
+		.ready = on_ready,
+		.user = s,
+	};
+
+	name_pool(s, pool, sizeof(pool));
+	rfs_fuselog_hold();
+	int r = rfs_fs_new(&args, &options, &s->fs);
+	rfs_fuselog_line(complaint, sizeof(complaint));
+	fuse_opt_free_args(&args);
+	if (r == -EINVAL)
+		return rfs_fail(failure, RFS_EXIT_USAGE, r, "the mount options don't fit together (%s); see fuse(8)",
+				complaint);
+	if (r < 0)
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot prepare the mount on %s: %s; try again",
+				s->mountpoint.path, *complaint ? complaint : strerror(-r));
+	return 0;
+}
+
+static int serve(struct service *s, struct rfs_failure *failure)
+{
+	int r = rfs_fs_run(s->fs);
+
+	rfs_notify("STOPPING=1");
+	if (r < 0)
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r,
+				"serving %s on %s ended: %s; see the lines before this one", s->node.path,
+				s->mountpoint.path, strerror(-r));
+	if (!s->daemon->ready || s->unwanted)
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -ECANCELED,
+				"told to end before %s could be used; start it again", s->mountpoint.path);
+	return 0;
+}
+
+/* All that was answered gets durable here, so what it says counts even where another failure came first. */
+static int close_all(struct service *s, int r, struct rfs_failure *failure)
+{
+	if (s->fs)
+		rfs_fs_unmount(s->fs);
+	rfs_fs_free(s->fs);
+	int closed = rfs_reservations_close(s->reservations);
+	if (closed < 0 && !r)
+		r = rfs_fail(failure, RFS_EXIT_SYSTEM, closed,
+			     "the Datastore of %s could not store the last changes: %s; check its disk, contracts of "
+			     "size 0 may be "
+			     "missing",
+			     s->node.path, strerror(-closed));
+	if (!r)
+		rfs_log(LOG_NOTICE, "%s is no longer served", s->node.path);
+	rfs_mountpoint_done(&s->mountpoint);
+	rfs_node_done(&s->node);
+	return r;
+}
+
+int rfs_service_check(const struct rfs_options *options, struct rfs_failure *failure)
+{
+	struct service s = { .options = options, .node = RFS_NODE_INIT };
+	int r = look(&s, failure);
+
+	rfs_mountpoint_done(&s.mountpoint);
+	rfs_node_done(&s.node);
+	return r;
+}
+
+int rfs_service_run(const struct rfs_options *options, struct rfs_daemon *daemon, struct rfs_failure *failure)
+{
+	struct service s = { .options = options, .daemon = daemon, .node = RFS_NODE_INIT };
+	int r;
+
+	umask(077);
+	if (options->debug)
+		rfs_log_set_level(LOG_DEBUG);
+	if (!(r = look(&s, failure)) && !(r = claim(&s, failure)) && !(r = open_reservations(&s, failure)) &&
+	    !(r = open_fs(&s, failure)) && !(r = rfs_mounting_do(s.fs, s.mountpoint.path, failure)))
+		r = serve(&s, failure);
+	return close_all(&s, r, failure);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* usage.c: what --help prints. Invariant: it fits one screen of 80 by 24. */
+#include "cli/options.h"
+
+const char rfs_usage[] = "Usage: reservefs [-o OPTION[,OPTION...]] [-f] [-d] REPO MOUNTPOINT\n"
+			 "Reserve the storage of the directory REPO for contracts, in a tree at MOUNTPOINT.\n"
+			 "\n"
+			 "  -o capacity=SIZE     the most bytes that may be promised (default: max)\n"
+			 "  -o repo=disk|quota   what is sold: REPO's disk (default), or just a capacity\n"
+			 "  -o datastore=FILE    keeps the state (default: REPO/.reservefs/datastore.db)\n"
+			 "  -o pool=NAME         name in metrics and messages (default: as REPO's)\n"
+			 "  -o uid=USER,gid=GROUP  owner of the tree (default: who mounts)\n"
+			 "  -o config=FILE       more options, one name=value a line\n"
+			 "  -o nonempty          mount over a directory that holds something\n"
+			 "  -o ...               mount options as in fuse(8): allow_other, ro, ...\n"
+			 "  -f                   stay in the foreground\n"
+			 "  -d                   the same, and show every request\n"
+			 "  -h, -V               this help; the version\n"
+			 "\n"
+			 "Then:  cat MOUNTPOINT/available                       what can be reserved\n"
+			 "       mkdir MOUNTPOINT/reservations/c1               a contract\n"
+			 "       echo 10G > MOUNTPOINT/reservations/c1/size     reserve, or learn why not:\n"
+			 "       cat MOUNTPOINT/last_error\n"
+			 "       rmdir MOUNTPOINT/reservations/c1               release\n"
+			 "       umount MOUNTPOINT                              all of it is kept\n"
+			 "See reservefs(1) and reservefs(5).\n";
