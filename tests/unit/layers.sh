@@ -17,7 +17,9 @@ for argument; do
 	*) forbidden='fuse_|sqlite3_' ;;
 	esac
 	symbols=$(nm -u "$library")
-	if printf '%s\n' "$symbols" | grep -E " U ($forbidden)"; then
+	calls=$(printf '%s\n' "$symbols" | grep -E " U ($forbidden)" || true)
+	if [ -n "$calls" ]; then
+		printf '%s\n' "$calls" | sed 's/^ */# /'
 		echo "not ok $number - $name calls what it may not"
 		failed=1
 	elif printf '%s\n' "$symbols" | grep -q ' U '; then

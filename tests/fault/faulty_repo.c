@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * faulty_repo.c: injects the failure of chosen calls of a Repo.
+ *
+ * The decorator's count of what is reserved is the one that counts. It is handed to the inner Repo before each
+ * call that depends on it and taken back after, so that rfs_repo_adopt, which no back end sees, works through it.
+ */
+#include "faulty_repo.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "util/cleanup.h"
+
+struct faulty_repo {
+	struct rfs_repo base;
+	struct rfs_repo *inner;
+	pthread_mutex_t lock;
+	/* Under lock. */
+	struct faulty_repo_plan plan;
+	uint64_t calls;
+	uint64_t failures;
+};
+
+static const struct rfs_repo_ops faulty_ops;
+
+static struct faulty_repo *faulty(struct rfs_repo *repo)
+{
+	assert(repo->ops == &faulty_ops);
+	return (struct faulty_repo *) repo;
+}
+
+/* Counts a call; 0, or the negative errno that it must fail with. */
+static int strike(struct faulty_repo *f, unsigned int call)
+{
+	RFS_LOCK(&f->lock);
+
+	if (!(f->plan.calls & call))
+		return 0;
+	f->calls++;
+	if (f->plan.nth == 0 || f->calls < f->plan.nth || (f->calls > f->plan.nth && !f->plan.persistent))
+		return 0;
+	f->failures++;
+	return -f->plan.error;
+}
+
+static int faulty_figures(struct rfs_repo *repo, uint64_t reserved_bytes, struct rfs_figures *ret_figures)
+{
+	struct faulty_repo *f = faulty(repo);
+	int r = strike(f, FAULTY_REPO_FIGURES);
+
+	return r < 0 ? r : rfs_repo_figures(f->inner, reserved_bytes, ret_figures);
+}
+
+static int faulty_reserve(struct rfs_repo *repo, uint64_t amount_bytes)
+{
+	struct faulty_repo *f = faulty(repo);
+	int r = strike(f, FAULTY_REPO_RESERVE);
+
+	if (r < 0)
+		return r;
+	rfs_repo_adopt(f->inner, repo->reserved_bytes);
+	r = rfs_repo_reserve(f->inner, amount_bytes);
+	repo->reserved_bytes = f->inner->reserved_bytes;
+	return r;
+}
+
+static int faulty_release(struct rfs_repo *repo, uint64_t amount_bytes)
+{
+	struct faulty_repo *f = faulty(repo);
+	int r = strike(f, FAULTY_REPO_RELEASE);
+
+	if (r < 0)
+		return r;
+	rfs_repo_adopt(f->inner, repo->reserved_bytes);
+	r = rfs_repo_release(f->inner, amount_bytes);
+	repo->reserved_bytes = f->inner->reserved_bytes;
+	return r;
+}
+
+static void faulty_close(struct rfs_repo *repo)
+{
+	struct faulty_repo *f = faulty(repo);
+
+	rfs_repo_close(f->inner);
+	pthread_mutex_destroy(&f->lock);
+	free(f);
+}
+
+static const struct rfs_repo_ops faulty_ops = {
+	.name = "faulty",
+	.figures = faulty_figures,
+	.reserve = faulty_reserve,
+	.release = faulty_release,
+	.close = faulty_close,
+};
+
+int faulty_repo_open(struct rfs_repo *inner, struct rfs_repo **ret_repo)
+{
+	struct faulty_repo *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return -ENOMEM;
+	f->base.ops = &faulty_ops;
+	f->base.reserved_bytes = inner->reserved_bytes;
+	f->inner = inner;
+	f->plan.calls = FAULTY_REPO_ALL;
+	pthread_mutex_init(&f->lock, NULL);
+
+	*ret_repo = &f->base;
+	return 0;
+}
+
+void faulty_repo_arm(struct rfs_repo *repo, const struct faulty_repo_plan *plan)
+{
+	static const struct faulty_repo_plan empty = {.calls = FAULTY_REPO_ALL};
+	struct faulty_repo *f = faulty(repo);
+	RFS_LOCK(&f->lock);
+
+	f->plan = plan ? *plan : empty;
+	assert(f->plan.nth == 0 || f->plan.error > 0);
+	f->calls = 0;
+	f->failures = 0;
+}
+
+uint64_t faulty_repo_calls(struct rfs_repo *repo)
+{
+	struct faulty_repo *f = faulty(repo);
+	RFS_LOCK(&f->lock);
+
+	return f->calls;
+}
+
+uint64_t faulty_repo_failures(struct rfs_repo *repo)
+{
+	struct faulty_repo *f = faulty(repo);
+	RFS_LOCK(&f->lock);
+
+	return f->failures;
+}
