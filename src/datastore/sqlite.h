@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sqlite.h: what the parts of the SQLite back end share; private to this folder.
+ *
+ *   sqlite.c          the operations, and what happens after a failed commit
+ *   sqlite_connect.c  the two connections, their settings and statements
+ *   sqlite_create.c   a new file, whole or not at all
+ *   sqlite_file.c     which file it is, whose it is, and whether it is a Datastore
+ *   sqlite_room.c     disk space set aside in advance, and checkpoints
+ *   sqlite_watch.c    what SQLite does to its files, watched and in one case kept from it
+ *   sqlite_error.c    SQLite's codes as errno values, and the last failure in words
+ */
+#ifndef RFS_DATASTORE_SQLITE_H
+#define RFS_DATASTORE_SQLITE_H
+
+#include <reservefs/datastore.h>
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+#include <sys/stat.h>
+
+#define RFS_SQLITE_APPLICATION_ID 0x52734653 /* "RsFS" */
+#define RFS_SQLITE_USER_VERSION 1
+#define RFS_SQLITE_TABLE \
+	"CREATE TABLE datastore (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID"
+
+#define RFS_WAL_HEADER_BYTES 32
+#define RFS_WAL_FRAME_HEADER_BYTES 24
+
+/* An open file of SQLite whose methods are replaced by ours; see sqlite_watch.c. `methods` must stay first. */
+struct rfs_sqlite_watch {
+	sqlite3_io_methods methods;
+	const sqlite3_io_methods *original;
+	sqlite3_file *file;
+	int64_t lowest_write; /* the lowest offset written since it was last set to INT64_MAX */
+};
+
+/* The statements of a connection; the reader has the first three only. */
+enum rfs_sqlite_statement {
+	RFS_SQLITE_GET,
+	RFS_SQLITE_SCAN_FROM,
+	RFS_SQLITE_SCAN_AFTER,
+	RFS_SQLITE_READER_STATEMENTS,
+	RFS_SQLITE_PUT = RFS_SQLITE_READER_STATEMENTS,
+	RFS_SQLITE_DELETE,
+	RFS_SQLITE_BEGIN,
+	RFS_SQLITE_COMMIT,
+	RFS_SQLITE_ROLLBACK,
+	RFS_SQLITE_PAGE_COUNT,
+	RFS_SQLITE_STATEMENTS
+};
+
+struct rfs_sqlite_connection {
+	sqlite3 *db; /* NULL: not connected */
+	sqlite3_stmt *statements[RFS_SQLITE_STATEMENTS];
+	struct rfs_sqlite_watch main;
+};
+
+struct rfs_sqlite {
+	struct rfs_datastore base;
+
+	/* Constant once open. */
+	char *path;     /* absolute, without symbolic links */
+	char *wal_path;
+	char *name;     /* `path` as it is shown in messages: one printable line */
+	char *vfs;
+	dev_t device;   /* of the main file; a reopened file must be the same */
+	ino_t inode;
+	LIST_ENTRY(rfs_sqlite) claimed; /* in sqlite_file.c's list, under its lock */
+	bool is_claimed;
+
+	/* Held by whoever uses the reader connection, and by whoever changes `down`. */
+	pthread_mutex_t reader_lock;
+	struct rfs_sqlite_connection reader;
+
+	/* The connections cannot be trusted, or are closed: whoever needs them next reopens them, under reader_lock.
+	 * Only the transaction's thread sets it. While it is set, reader_lock guards everything below. */
+	atomic_bool down;
+
+	/* All below is the transaction's thread's. */
+	struct rfs_sqlite_connection writer;
+	int fd;                /* our own, of the main file; closing it drops SQLite's locks, so it is closed last */
+	int failed;            /* why the open transaction can only be rolled back, or 0 */
+	int64_t main_bytes;    /* the main file was at least this long */
+
+	struct rfs_sqlite_watch wal;
+	ino_t wal_inode;
+	int64_t wal_room_bytes;
+	int wal_frames;        /* in the WAL, written and not known to be checkpointed */
+	int64_t wal_erase;     /* where a failed commit's frames begin that still must be made void, or -1 */
+
+	int page_bytes;
+	int64_t room_bytes;    /* how long the main file can get without asking the file system; 0: not known */
+	bool room_is_short;    /* a put failed for want of room */
+};
+
+/* sqlite_error.c */
+
+/* Notes why this thread's call on `store` failed. */
+void rfs_sqlite_say(const struct rfs_sqlite *store, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* What this thread was last told about `store`; "" if nothing. */
+const char *rfs_sqlite_said(const struct rfs_sqlite *store);
+
+/* The errno value (negative) for what SQLite answered; `db` is asked for the system's errno and may be NULL. */
+int rfs_sqlite_errno(sqlite3 *db, int code);
+
+/* Notes that `what` failed with SQLite's `code` (an error), and returns the errno value for it. */
+int rfs_sqlite_failed(const struct rfs_sqlite *store, sqlite3 *db, int code, const char *what);
+
+/* The same for a system call's errno value (positive). */
+int rfs_sqlite_system_failed(const struct rfs_sqlite *store, int error, const char *what);
+
+/* sqlite_watch.c */
+
+/* Keeps SQLite from making the main file of `db` shorter. */
+int rfs_sqlite_watch_main(struct rfs_sqlite_watch *watch, sqlite3 *db);
+
+/* Notes the lowest offset that `db` writes to its WAL. */
+int rfs_sqlite_watch_wal(struct rfs_sqlite_watch *watch, sqlite3 *db);
+
+/* sqlite_file.c */
+
+/* Sets path, wal_path and name. */
+int rfs_sqlite_resolve(struct rfs_sqlite *store, const char *path);
+
+/* Makes this store the file's only user in this process. */
+int rfs_sqlite_claim(struct rfs_sqlite *store);
+void rfs_sqlite_unclaim(struct rfs_sqlite *store);
+
+/* Opens store->fd, and refuses what is not the claimed file, in use by another process, or not a Datastore.
+ * SQLite must not have the file open in this process. */
+int rfs_sqlite_open_file(struct rfs_sqlite *store);
+
+/* Notes who keeps the file from being opened; returns -EBUSY. */
+int rfs_sqlite_say_owner(const struct rfs_sqlite *store);
+
+/* Whether the files that are open are still the ones of that name, and as long as they were. */
+int rfs_sqlite_check_in_place(const struct rfs_sqlite *store);
+
+/* sqlite_create.c */
+
+/* Creates the file when there is none. */
+int rfs_sqlite_create(struct rfs_sqlite *store);
+
+/* Runs `script`, whose results don't matter. */
+int rfs_sqlite_run_script(const struct rfs_sqlite *store, sqlite3 *db, const char *script);
+
+/* sqlite_connect.c */
+
+/* Opens the file and both connections, and sets the room aside. After a failure nothing is open. */
+int rfs_sqlite_connect(struct rfs_sqlite *store);
+
+/* Closes what is open, and leaves on disk what is there. */
+void rfs_sqlite_disconnect(struct rfs_sqlite *store);
+
+/* sqlite_room.c */
+
+int rfs_sqlite_make_wal_room(struct rfs_sqlite *store);
+
+/* Sets aside more room for the main file when less than half a step is left. */
+int rfs_sqlite_make_main_room(struct rfs_sqlite *store);
+
+/* Moves what is in the WAL to the main file. All of it, where no reader needs it: store->wal_frames is 0 then. */
+int rfs_sqlite_checkpoint(struct rfs_sqlite *store);
+
+/* The same if the WAL is fuller than it should be; keeps readers away where that must be. */
+int rfs_sqlite_tidy_wal(struct rfs_sqlite *store);
+
+/* Whether the WAL has so little room left that the next transaction cannot wait for a checkpoint. */
+bool rfs_sqlite_wal_is_full(const struct rfs_sqlite *store);
+
+/* Makes the frames from store->wal_erase on void, durably. */
+int rfs_sqlite_erase_frames(struct rfs_sqlite *store);
+
+/* After everything is in the main file: voids the WAL, so that it is never replayed onto another main file. */
+int rfs_sqlite_void_wal(struct rfs_sqlite *store);
+
+#endif

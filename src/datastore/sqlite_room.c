@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sqlite_room.c: disk space that is set aside before it is needed, and the checkpoints that keep within it.
+ *
+ * To record a reservation must neither move the free space of the disk in small steps nor fail because others have
+ * filled it. The WAL is a file of real zeros from the start, overwritten in place and never truncated; besides, to flush
+ * it the file system then has nothing of its own to write. The main file has blocks allocated behind its end, in
+ * large steps, and SQLite is told to grow no further than they reach.
+ *
+ * Invariant: the WAL's pages can be moved to the main file without asking the file system for space.
+ */
+#include "sqlite.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "util/cleanup.h"
+
+#define MIB ((int64_t) 1 << 20)
+
+#define WAL_ROOM_BYTES (8 * MIB)
+#define WAL_SMALL_ROOM_BYTES (4 * MIB)  /* on a file system smaller than: */
+#define WAL_SMALL_BELOW_BYTES (1024 * MIB)
+#define WAL_LEAST_ROOM_BYTES (1 * MIB)  /* enough to go on with where the disk has no more */
+
+#define MAIN_STEP_SHARE 256 /* of the file system's size */
+#define MAIN_LEAST_STEP_BYTES (2 * MIB)
+#define MAIN_MOST_STEP_BYTES (64 * MIB)
+
+static int64_t file_system_bytes(const struct rfs_sqlite *store)
+{
+	struct statvfs fs;
+	if (fstatvfs(store->fd, &fs))
+		return 0;
+	return (int64_t) fs.f_blocks * (int64_t) fs.f_frsize;
+}
+
+/* The WAL */
+
+/* Appends zeros. Behind the last valid frame they are what the WAL's end looks like. */
+static int extend_wal(sqlite3_file *file, int64_t from, int64_t to)
+{
+	static const char zeros[65536]; /* SQLite's largest page: what a VFS must be able to write at once */
+	int64_t length;
+	for (int64_t offset = from; offset < to; offset += length) {
+		length = to - offset < (int64_t) sizeof(zeros) ? to - offset : (int64_t) sizeof(zeros);
+		int code = file->pMethods->xWrite(file, zeros, (int) length, offset);
+		if (code != SQLITE_OK)
+			return code;
+	}
+	return file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+}
+
+static int no_wal_room(const struct rfs_sqlite *store, int64_t want)
+{
+	rfs_sqlite_say(store, "%s: no space left on the disk to set aside %" PRId64 " bytes for its -wal file; "
+		       "free that much", store->name, want);
+	return -ENOSPC;
+}
+
+int rfs_sqlite_make_wal_room(struct rfs_sqlite *store)
+{
+	sqlite3_file *file = store->wal.file;
+	int64_t size = file_system_bytes(store);
+	int64_t want = size && size < WAL_SMALL_BELOW_BYTES ? WAL_SMALL_ROOM_BYTES : WAL_ROOM_BYTES;
+	sqlite3_int64 have;
+
+	int code = file->pMethods->xFileSize(file, &have);
+	if (code == SQLITE_OK && have < want)
+		code = extend_wal(file, have, want);
+	if (code == SQLITE_OK) {
+		store->wal_room_bytes = have > want ? have : want;
+		return 0;
+	}
+	int rc = rfs_sqlite_failed(store, store->writer.db, code, "its -wal file cannot be extended");
+	if (rc != -ENOSPC)
+		return rc;
+	/* Gives back the last bytes of a full disk. */
+	(void) file->pMethods->xTruncate(file, have);
+	if (have < WAL_LEAST_ROOM_BYTES)
+		return no_wal_room(store, want);
+	store->wal_room_bytes = have;
+	return 0;
+}
+
+static int64_t wal_bytes(const struct rfs_sqlite *store)
+{
+	return RFS_WAL_HEADER_BYTES + (int64_t) store->wal_frames * (RFS_WAL_FRAME_HEADER_BYTES + store->page_bytes);
+}
+
+bool rfs_sqlite_wal_is_full(const struct rfs_sqlite *store)
+{
+	return wal_bytes(store) > store->wal_room_bytes / 4 * 3;
+}
+
+int rfs_sqlite_checkpoint(struct rfs_sqlite *store)
+{
+	sqlite3 *db = store->writer.db;
+	struct stat st;
+	int frames = -1, moved = -1;
+	int code = sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &moved);
+	if (code != SQLITE_OK)
+		return rfs_sqlite_failed(store, db, code, "cannot be brought up to date from its -wal file");
+	if (frames >= 0)
+		store->wal_frames = frames == moved ? 0 : frames;
+	if (fstat(store->fd, &st) == 0)
+		store->main_bytes = st.st_size;
+	return 0;
+}
+
+int rfs_sqlite_tidy_wal(struct rfs_sqlite *store)
+{
+	if (wal_bytes(store) <= store->wal_room_bytes / 3)
+		return 0;
+	int rc = rfs_sqlite_checkpoint(store);
+	if (rc || wal_bytes(store) <= store->wal_room_bytes / 3 * 2)
+		return rc;
+	/* A reader kept it from completing, and one after another could for ever. */
+	RFS_LOCK(&store->reader_lock);
+	return rfs_sqlite_checkpoint(store);
+}
+
+/* Writes zeros over what is there, and never behind the end. */
+static int blank(struct rfs_sqlite *store, int64_t offset, int length)
+{
+	static const char zeros[RFS_WAL_HEADER_BYTES];
+	sqlite3_file *file = store->wal.file;
+	const sqlite3_io_methods *methods = store->wal.original;
+	sqlite3_int64 size;
+
+	int code = methods->xFileSize(file, &size);
+	if (code != SQLITE_OK || offset >= size)
+		return code;
+	if (size - offset < length)
+		length = (int) (size - offset);
+	code = methods->xWrite(file, zeros, length, offset);
+	return code == SQLITE_OK ? methods->xSync(file, SQLITE_SYNC_NORMAL) : code;
+}
+
+int rfs_sqlite_erase_frames(struct rfs_sqlite *store)
+{
+	if (store->wal_erase < 0)
+		return 0;
+	/* One void frame ends the WAL for whoever replays it. */
+	int64_t offset = store->wal_erase < RFS_WAL_HEADER_BYTES ? RFS_WAL_HEADER_BYTES : store->wal_erase;
+	int code = blank(store, offset, RFS_WAL_FRAME_HEADER_BYTES);
+	if (code != SQLITE_OK)
+		return rfs_sqlite_failed(store, store->writer.db, code, "a failed change cannot be undone in its -wal file");
+	store->wal_erase = -1;
+	return 0;
+}
+
+int rfs_sqlite_void_wal(struct rfs_sqlite *store)
+{
+	int code = blank(store, 0, RFS_WAL_HEADER_BYTES);
+	return code == SQLITE_OK ? 0 : rfs_sqlite_failed(store, store->writer.db, code, "its -wal file cannot be ended");
+}
+
+/* The main file */
+
+static int64_t main_step(const struct rfs_sqlite *store)
+{
+	int64_t step = file_system_bytes(store) / MAIN_STEP_SHARE;
+	if (step < MAIN_LEAST_STEP_BYTES)
+		return MAIN_LEAST_STEP_BYTES;
+	return step > MAIN_MOST_STEP_BYTES ? MAIN_MOST_STEP_BYTES : step / store->page_bytes * store->page_bytes;
+}
+
+/* The most, up to `used + step`, that the file system gives. -EOPNOTSUPP: it knows no such thing. */
+static int allocate(struct rfs_sqlite *store, int64_t used, int64_t step, int64_t *ret_bytes)
+{
+	for (int64_t ahead = step; ahead >= store->page_bytes; ahead /= 2) {
+		if (fallocate(store->fd, FALLOC_FL_KEEP_SIZE, 0, used + ahead) == 0) {
+			*ret_bytes = used + ahead;
+			return 0;
+		}
+		if (errno != ENOSPC && errno != EDQUOT && errno != EINTR)
+			return -errno;
+	}
+	*ret_bytes = used;
+	return 0;
+}
+
+static int limit_pages(struct rfs_sqlite *store)
+{
+	char sql[64];
+	snprintf(sql, sizeof(sql), "PRAGMA max_page_count = %" PRId64, store->room_bytes / store->page_bytes);
+	return rfs_sqlite_run_script(store, store->writer.db, sql);
+}
+
+/* How long the main file is once all of the WAL is in it. */
+static int used_bytes(struct rfs_sqlite *store, int64_t *ret_bytes)
+{
+	sqlite3_stmt *statement = store->writer.statements[RFS_SQLITE_PAGE_COUNT];
+	int code = sqlite3_step(statement);
+	int64_t bytes = sqlite3_column_int64(statement, 0) * store->page_bytes;
+	sqlite3_reset(statement);
+	if (code != SQLITE_ROW)
+		return rfs_sqlite_failed(store, store->writer.db, code, "cannot be read");
+	*ret_bytes = bytes;
+	return 0;
+}
+
+int rfs_sqlite_make_main_room(struct rfs_sqlite *store)
+{
+	int64_t used = 0, room = 0, step = main_step(store);
+
+	int rc = used_bytes(store, &used);
+	if (rc)
+		return rc;
+	if (!store->room_is_short && store->room_bytes - used >= step / 2)
+		return 0;
+	store->room_is_short = false;
+	rc = allocate(store, used, step, &room);
+	if (rc == -EOPNOTSUPP || rc == -ENOSYS)
+		return 0; /* the file then grows as it must, and the disk may say no */
+	if (rc)
+		return rfs_sqlite_system_failed(store, -rc, "no room can be set aside for it");
+	/* What is allocated must outlast a crash, as the commits do that rely on it. */
+	if (room > store->room_bytes && fsync(store->fd))
+		return rfs_sqlite_system_failed(store, errno, "no room can be set aside for it");
+	store->room_bytes = room;
+	return limit_pages(store);
+}

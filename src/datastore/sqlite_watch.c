@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sqlite_watch.c: steps between SQLite and its open files, by replacing a file's table of methods with a copy.
+ *
+ * The main file is never made shorter: after a complete checkpoint SQLite truncates it to its exact size, which on most
+ * file systems frees the blocks set aside behind it. The database never shrinks by itself (rows that go leave free
+ * pages behind, which are used again), so such a truncation has no other effect.
+ *
+ * The WAL's writes are noted, so that the frames of a commit that failed can be found and made void.
+ *
+ * Invariant: each method but the one replaced is the file's own. The copy lives as long as the connection, which closes
+ * the file.
+ */
+#include "sqlite.h"
+
+static struct rfs_sqlite_watch *watch_of(sqlite3_file *file)
+{
+	return (struct rfs_sqlite_watch *) (void *) file->pMethods;
+}
+
+static int truncate_main(sqlite3_file *file, sqlite3_int64 size)
+{
+	const sqlite3_io_methods *original = watch_of(file)->original;
+	sqlite3_int64 now;
+	int code = original->xFileSize(file, &now);
+	if (code != SQLITE_OK)
+		return code;
+	return size <= now ? SQLITE_OK : original->xTruncate(file, size);
+}
+
+static int write_wal(sqlite3_file *file, const void *data, int length, sqlite3_int64 offset)
+{
+	struct rfs_sqlite_watch *watch = watch_of(file);
+	if (offset < watch->lowest_write)
+		watch->lowest_write = offset;
+	return watch->original->xWrite(file, data, length, offset);
+}
+
+static int find(struct rfs_sqlite_watch *watch, sqlite3 *db, int operation)
+{
+	sqlite3_file *file = NULL;
+	int code = sqlite3_file_control(db, "main", operation, &file);
+	if (code != SQLITE_OK)
+		return code;
+	if (!file || !file->pMethods)
+		return SQLITE_CANTOPEN;
+	watch->file = file;
+	watch->original = file->pMethods;
+	watch->methods = *file->pMethods;
+	watch->lowest_write = INT64_MAX;
+	/* A later SQLite may know methods that our copy has no place for. */
+	if (watch->methods.iVersion > 3)
+		watch->methods.iVersion = 3;
+	return SQLITE_OK;
+}
+
+int rfs_sqlite_watch_main(struct rfs_sqlite_watch *watch, sqlite3 *db)
+{
+	int code = find(watch, db, SQLITE_FCNTL_FILE_POINTER);
+	if (code != SQLITE_OK)
+		return code;
+	watch->methods.xTruncate = truncate_main;
+	watch->file->pMethods = &watch->methods;
+	return SQLITE_OK;
+}
+
+int rfs_sqlite_watch_wal(struct rfs_sqlite_watch *watch, sqlite3 *db)
+{
+	int code = find(watch, db, SQLITE_FCNTL_JOURNAL_POINTER);
+	if (code != SQLITE_OK)
+		return code;
+	watch->methods.xWrite = write_wal;
+	watch->file->pMethods = &watch->methods;
+	return SQLITE_OK;
+}
