@@ -28,6 +28,7 @@
 static const struct bench_workload *const tables[] = {
 	bench_tree_workloads,
 	bench_sqlite_workloads,
+	bench_commit_workloads,
 #ifdef BENCH_POSTGRES
 	bench_postgres_workloads,
 #endif

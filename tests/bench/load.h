@@ -47,6 +47,7 @@ struct bench_workload {
 /* Every kind of target has a table, which ends with a NULL name. */
 extern const struct bench_workload bench_tree_workloads[];
 extern const struct bench_workload bench_sqlite_workloads[];
+extern const struct bench_workload bench_commit_workloads[];
 extern const struct bench_workload bench_postgres_workloads[];
 extern const struct bench_workload bench_etcd_workloads[];
 

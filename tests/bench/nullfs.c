@@ -363,6 +363,7 @@ static int serve(struct fuse_args *args, const char *mountpoint)
 			fflush(stdout);
 			r = options.multi_threaded ? fuse_session_loop_mt(session, NULL) : fuse_session_loop(session);
 			fuse_session_unmount(session);
+			r = r < 0 ? r : 0; /* above: the signal that ended it */
 		}
 		fuse_remove_signal_handlers(session);
 	}
@@ -397,5 +398,5 @@ int main(int argc, char **argv)
 	}
 	int r = serve(&args, mountpoint);
 	fuse_opt_free_args(&args);
-	return r != 0;
+	return r < 0;
 }
