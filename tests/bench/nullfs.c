@@ -118,10 +118,16 @@ static void fill_attr(fuse_ino_t ino, struct stat *st)
 	}
 }
 
+/* `available` changes by itself, so that no kernel may keep its length. */
+static double attr_timeout(fuse_ino_t ino)
+{
+	return ino == AVAILABLE ? 0 : options.timeout;
+}
+
 static void reply_entry(fuse_req_t req, fuse_ino_t ino)
 {
 	struct fuse_entry_param entry = {
-		.ino = ino, .attr_timeout = options.timeout, .entry_timeout = options.timeout,
+		.ino = ino, .attr_timeout = attr_timeout(ino), .entry_timeout = options.timeout,
 	};
 
 	fill_attr(ino, &entry.attr);
@@ -175,7 +181,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	(void) fi;
 
 	fill_attr(ino, &st);
-	fuse_reply_attr(req, &st, options.timeout);
+	fuse_reply_attr(req, &st, attr_timeout(ino));
 }
 
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int what, struct fuse_file_info *fi)

@@ -155,7 +155,7 @@ class Reservefs(Tree):
 class Null(Tree):
     name = "null"
     about = "a FUSE file system that does nothing, one thread, with the flags that reservefs uses: the ceiling"
-    options = "noflush,direct_io,atomic_trunc"
+    options = "noflush,direct_io,atomic_trunc,timeout=86400"
 
     def start(self):
         super().start()
@@ -165,7 +165,7 @@ class Null(Tree):
 class NullDefault(Null):
     name = "null-default"
     about = "the same with libfuse's default loop and flags"
-    options = "mt,splice"
+    options = "mt,splice,timeout=1"
 
 
 class Tmpfs(Tree):
