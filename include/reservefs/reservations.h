@@ -129,6 +129,9 @@ int rfs_reservations_lookup_id(struct rfs_reservations *r, uint64_t id, struct r
 int rfs_reservations_peek(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract);
 int rfs_reservations_peek_id(struct rfs_reservations *r, uint64_t id, struct rfs_contract **ret_contract);
 
+/* Drops `count` pins of the contract `id`, which may have been removed; see rfs_contract_unpin. */
+void rfs_reservations_unpin_id(struct rfs_reservations *r, uint64_t id, uint64_t count);
+
 /* Called for each contract of a listing. Returns 0 to go on, 1 to stop before this one. Must not call this module. */
 typedef int (*rfs_list_fn)(void *user, uint64_t id, const char *name);
 

@@ -106,11 +106,16 @@ void rfs_contract_pin(struct rfs_contract *contract)
 	contract->pins++;
 }
 
+void rfs_contract_unpin_locked(struct rfs_contract *c, uint64_t count)
+{
+	c->pins -= count < c->pins ? count : c->pins;
+	forget_if_unused_locked(c);
+}
+
 void rfs_contract_unpin(struct rfs_contract *contract, uint64_t count)
 {
 	RFS_LOCK(&contract->owner->lock);
-	contract->pins -= count < contract->pins ? count : contract->pins;
-	forget_if_unused_locked(contract);
+	rfs_contract_unpin_locked(contract, count);
 }
 
 int rfs_contract_stat(struct rfs_contract *contract, struct rfs_contract_stat *ret_stat)

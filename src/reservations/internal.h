@@ -112,6 +112,7 @@ struct rfs_item {
 int rfs_contract_new(struct rfs_reservations *r, uint64_t id, const char *name, struct rfs_contract **ret_contract);
 void rfs_contract_discard(struct rfs_contract *c); /* one that was never shown */
 void rfs_contract_unref_locked(struct rfs_contract *c);
+void rfs_contract_unpin_locked(struct rfs_contract *c, uint64_t count);
 void rfs_contract_show_locked(struct rfs_contract *c); /* enters it into ids and live */
 void rfs_contract_hide_locked(struct rfs_contract *c); /* takes it out of live; a tomb where the Datastore has it */
 void rfs_contract_rename_locked(struct rfs_contract *c, char *name);

@@ -211,6 +211,16 @@ static int peek_id_locked(struct rfs_reservations *r, uint64_t id, struct rfs_co
 	return 0;
 }
 
+void rfs_reservations_unpin_id(struct rfs_reservations *r, uint64_t id, uint64_t count)
+{
+	struct rfs_contract *c;
+
+	RFS_LOCK(&r->lock);
+	HASH_FIND(by_id, r->ids, &id, sizeof id, c);
+	if (c)
+		rfs_contract_unpin_locked(c, count);
+}
+
 int rfs_reservations_peek_id(struct rfs_reservations *r, uint64_t id, struct rfs_contract **ret_contract)
 {
 	RFS_LOCK(&r->lock);

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * change.c: from a FUSE request to a request to Reservations, and back. Invariant: every change is answered exactly once, by
+ * done(), which also tells the kernel to drop what it keeps of the contract before whoever asked goes on.
+ */
+#include "fs/internal.h"
+
+#include "util/checked.h"
+#include "util/utf8.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+struct change {
+	struct rfs_request request; /* first: done() gets its address */
+	struct rfs_fs *fs;
+	fuse_req_t req;
+	enum rfs_operation operation;
+	size_t written; /* RFS_OP_RESIZE: what write(2) returns */
+};
+
+/* The attributes of a contract's directory change with its size, which the kernel cannot know; those of `size` when it is
+ * unlinked. Only attributes are dropped: that takes no lock that a request under way could hold. */
+static void invalidate(struct change *change)
+{
+	struct fuse_session *session = change->fs->session;
+	struct rfs_contract_stat stat;
+
+	if (change->request.verb != RFS_RESIZE || change->request.old_size_bytes == change->request.wanted_bytes)
+		return;
+	(void) rfs_contract_stat(change->request.contract, &stat);
+	(void) fuse_lowlevel_notify_inval_inode(session, rfs_ino_of(stat.id, false), -1, 0);
+	if (change->operation == RFS_OP_RELEASE)
+		(void) fuse_lowlevel_notify_inval_inode(session, rfs_ino_of(stat.id, true), -1, 0);
+}
+
+static void refuse_for_space(struct change *change, const char *path)
+{
+	const struct rfs_request *r = &change->request;
+	uint64_t most = rfs_min(rfs_sum(r->old_size_bytes, r->available_bytes), RFS_BYTES_MAX);
+
+	if (r->old_size_bytes == 0)
+		rfs_refuse(change->fs, change->req, change->operation, -ENOSPC, path,
+			   "cannot reserve %" PRIu64 " bytes: %" PRIu64 " are available; write at most %" PRIu64,
+			   r->wanted_bytes, r->available_bytes, most);
+	else
+		rfs_refuse(change->fs, change->req, change->operation, -ENOSPC, path,
+			   "cannot grow from %" PRIu64 " to %" PRIu64 " bytes: %" PRIu64
+			   " more are available; write at most %" PRIu64,
+			   r->old_size_bytes, r->wanted_bytes, r->available_bytes, most);
+}
+
+static void refuse_for_storage(struct change *change, int error, const char *path)
+{
+	char explanation[256];
+
+	rfs_reservations_explain(change->fs->reservations, explanation, sizeof explanation);
+	rfs_refuse(change->fs, change->req, change->operation, error, path,
+		   "the change could not be stored, and nothing was changed (%s); see to the disk of the Datastore and try again",
+		   explanation);
+}
+
+static void refuse_change(struct change *change, int error, const char *path)
+{
+	struct rfs_fs *fs = change->fs;
+	fuse_req_t req = change->req;
+
+	switch (error) {
+	case -ENOSPC:
+		refuse_for_space(change, path);
+		return;
+	case -ENODEV:
+		rfs_refuse(fs, req, change->operation, error, path, "the contract was removed; nothing was changed");
+		return;
+	case -EEXIST:
+		rfs_refuse(fs, req, change->operation, error, path, "a contract of that name exists; choose another name");
+		return;
+	case -EINVAL:
+		rfs_refuse(fs, req, change->operation, error, path,
+			   "not a name for a contract; use valid UTF-8 without control characters that does not begin with '.'");
+		return;
+	case -ENAMETOOLONG:
+		rfs_refuse(fs, req, change->operation, error, path, "the name is too long; use at most %d bytes", RFS_NAME_MAX);
+		return;
+	case -ENOMEM:
+		rfs_refuse(fs, req, change->operation, error, path, "out of memory, nothing was changed; try again");
+		return;
+	case -ECANCELED:
+		fuse_reply_err(req, EINTR);
+		return;
+	case -EOVERFLOW:
+		rfs_refuse(fs, req, change->operation, -ENOSPC, path, "all contract ids are used up; make a new Repo");
+		return;
+	default:
+		refuse_for_storage(change, error == -ESHUTDOWN ? -EIO : error, path);
+	}
+}
+
+/* What the refusal is about: the contract as it is called now, or the name that was asked for. */
+static void path_of(struct change *change, char ret_path[RFS_PATH_MAX])
+{
+	struct rfs_contract *c = change->request.contract;
+	char name[RFS_NAME_MAX + 1];
+
+	if (change->request.verb == RFS_CREATE || change->request.verb == RFS_RENAME) {
+		rfs_node_path(change->fs, RFS_INO_RESERVATIONS, change->request.new_name, ret_path);
+	} else if (c) {
+		rfs_contract_name(c, name);
+		rfs_node_path(change->fs, RFS_INO_RESERVATIONS, name, ret_path);
+		if (change->operation == RFS_OP_RESIZE || change->operation == RFS_OP_RELEASE)
+			strcat(ret_path, "/size");
+	} else {
+		rfs_node_path(change->fs, RFS_INO_RESERVATIONS, NULL, ret_path);
+	}
+}
+
+static void reply(struct change *change, int error)
+{
+	struct rfs_fs *fs = change->fs;
+	char path[RFS_PATH_MAX];
+
+	if (error < 0) {
+		path_of(change, path);
+		refuse_change(change, error, path);
+		return;
+	}
+	rfs_metrics_count(fs, change->operation, 0);
+	invalidate(change);
+	if (change->operation == RFS_OP_RESIZE)
+		fuse_reply_write(change->req, change->written);
+	else if (change->request.verb == RFS_CREATE)
+		rfs_reply_contract(fs, change->req, change->request.created, false);
+	else
+		fuse_reply_err(change->req, 0);
+}
+
+static void done(struct rfs_request *request, int error)
+{
+	struct change *change = (struct change *) request;
+	struct rfs_fs *fs = change->fs;
+
+	reply(change, error);
+	rfs_contract_unref(request->contract);
+	free(change);
+	RFS_LOCK(&fs->changes_lock);
+	if (--fs->changes == 0)
+		pthread_cond_broadcast(&fs->changes_done);
+}
+
+static struct change *change_new(struct rfs_fs *fs, fuse_req_t req, enum rfs_operation operation, enum rfs_verb verb,
+				 struct rfs_contract *contract)
+{
+	struct change *change = calloc(1, sizeof *change);
+
+	if (!change) {
+		rfs_contract_unref(contract);
+		fuse_reply_err(req, ENOMEM);
+		return NULL;
+	}
+	change->request.verb = verb;
+	change->request.contract = contract;
+	change->request.done = done;
+	change->fs = fs;
+	change->req = req;
+	change->operation = operation;
+	RFS_LOCK(&fs->changes_lock);
+	fs->changes++;
+	return change;
+}
+
+void rfs_change_resize(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, uint64_t size_bytes, size_t written)
+{
+	struct change *change = change_new(fs, req, RFS_OP_RESIZE, RFS_RESIZE, contract);
+
+	if (!change)
+		return;
+	change->request.size_bytes = size_bytes;
+	change->written = written;
+	rfs_reservations_submit(fs->reservations, &change->request);
+}
+
+void rfs_change_release(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract)
+{
+	struct change *change = change_new(fs, req, RFS_OP_RELEASE, RFS_RESIZE, contract);
+
+	if (change)
+		rfs_reservations_submit(fs->reservations, &change->request);
+}
+
+void rfs_change_remove(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract)
+{
+	struct change *change = change_new(fs, req, RFS_OP_REMOVE, RFS_REMOVE, contract);
+
+	if (change)
+		rfs_reservations_submit(fs->reservations, &change->request);
+}
+
+/* A name that is too long does not fit into a request: it is refused here, and shown cut. */
+static void submit_named(struct rfs_fs *fs, struct change *change, const char *name)
+{
+	if (!change)
+		return;
+	if (strlen(name) > RFS_NAME_MAX) {
+		memcpy(change->request.new_name, name, RFS_NAME_MAX);
+		done(&change->request, -ENAMETOOLONG);
+		return;
+	}
+	strcpy(change->request.new_name, name);
+	rfs_reservations_submit(fs->reservations, &change->request);
+}
+
+void rfs_change_rename(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, const char *new_name)
+{
+	submit_named(fs, change_new(fs, req, RFS_OP_RENAME, RFS_RENAME, contract), new_name);
+}
+
+void rfs_change_create(struct rfs_fs *fs, fuse_req_t req, const char *name)
+{
+	submit_named(fs, change_new(fs, req, RFS_OP_CREATE, RFS_CREATE, NULL), name);
+}
+
+void rfs_change_sync(struct rfs_fs *fs, fuse_req_t req)
+{
+	struct change *change = change_new(fs, req, RFS_OP_SYNC, RFS_SYNC, NULL);
+
+	if (change)
+		rfs_reservations_submit(fs->reservations, &change->request);
+}
+
+void rfs_changes_wait(struct rfs_fs *fs)
+{
+	RFS_LOCK(&fs->changes_lock);
+	while (fs->changes > 0)
+		pthread_cond_wait(&fs->changes_done, &fs->changes_lock);
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fs.c: the FUSE session: what is asked of the kernel, mounting, serving, leaving. Invariant: when rfs_fs_run returns, every
+ * request that was taken has been answered, and no thread of this layer uses the session any more.
+ */
+#include "fs/internal.h"
+
+#include "util/log.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+static void op_init(void *user, struct fuse_conn_info *conn)
+{
+	struct rfs_fs *fs = user;
+
+	/* Lets file handles outlive the kernel's memory and the daemon. */
+	conn->want |= conn->capable & FUSE_CAP_EXPORT_SUPPORT;
+	/* One OPEN instead of OPEN and SETATTR for a shell's `>`. */
+	conn->want |= conn->capable & FUSE_CAP_ATOMIC_O_TRUNC;
+	/* Values are a few bytes: pipes between kernel and daemon cost more than they save. */
+	conn->want &= ~(unsigned) (FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+	/* Nothing is cached, so there is nothing to keep coherent; locks are the kernel's own business. */
+	conn->want &= ~(unsigned) (FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_POSIX_LOCKS |
+				   FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_IOCTL_DIR);
+	/* Times have nanoseconds. */
+	conn->time_gran = 1;
+	if (fs->ready)
+		fs->ready(fs->user);
+}
+
+/*
+ * What is left out is left out on purpose: for it the kernel has an answer of its own, and stops asking. readlink: there
+ * are no links. access: default_permissions. xattrs: "not supported". lseek, copy_file_range, locks: generic ones. poll:
+ * always ready. ioctl: ENOTTY. bmap: never asked.
+ */
+static const struct fuse_lowlevel_ops operations = {
+	.init = op_init,
+	.lookup = rfs_op_lookup,
+	.forget = rfs_op_forget,
+	.forget_multi = rfs_op_forget_multi,
+	.getattr = rfs_op_getattr,
+	.setattr = rfs_op_setattr,
+	.mknod = rfs_op_mknod,
+	.mkdir = rfs_op_mkdir,
+	.unlink = rfs_op_unlink,
+	.rmdir = rfs_op_rmdir,
+	.symlink = rfs_op_symlink,
+	.rename = rfs_op_rename,
+	.link = rfs_op_link,
+	.open = rfs_op_open,
+	.read = rfs_op_read,
+	.write = rfs_op_write,
+	.flush = rfs_op_flush,
+	.release = rfs_op_release,
+	.fsync = rfs_op_fsync,
+	.opendir = rfs_op_opendir,
+	.readdir = rfs_op_readdir,
+	.readdirplus = rfs_op_readdirplus,
+	.releasedir = rfs_op_releasedir,
+	.fsyncdir = rfs_op_fsyncdir,
+	.statfs = rfs_op_statfs,
+	.create = rfs_op_create,
+	.fallocate = rfs_op_fallocate,
+};
+
+int rfs_fs_new(struct fuse_args *args, const struct rfs_fs_options *options, struct rfs_fs **ret_fs)
+{
+	struct rfs_fs *fs = calloc(1, sizeof *fs);
+
+	if (!fs)
+		return -ENOMEM;
+	fs->reservations = options->reservations;
+	fs->uid = options->uid;
+	fs->gid = options->gid;
+	fs->ready = options->ready;
+	fs->user = options->user;
+	clock_gettime(CLOCK_REALTIME, &fs->started);
+	pthread_mutex_init(&fs->errors_lock, NULL);
+	pthread_mutex_init(&fs->jobs_lock, NULL);
+	pthread_cond_init(&fs->jobs_work, NULL);
+	STAILQ_INIT(&fs->jobs);
+	pthread_mutex_init(&fs->changes_lock, NULL);
+	pthread_cond_init(&fs->changes_done, NULL);
+	fs->pool = strdup(options->pool);
+	if (fs->pool && options->debug && fuse_opt_add_arg(args, "-d") < 0)
+		free(TAKE_PTR(fs->pool));
+	if (!fs->pool) {
+		rfs_fs_free(fs);
+		return -ENOMEM;
+	}
+	fs->session = fuse_session_new(args, &operations, sizeof operations, fs);
+	if (!fs->session) {
+		rfs_fs_free(fs);
+		return -EINVAL;
+	}
+	*ret_fs = fs;
+	return 0;
+}
+
+int rfs_fs_mount(struct rfs_fs *fs, const char *mountpoint)
+{
+	errno = 0;
+	if (fuse_session_mount(fs->session, mountpoint) < 0)
+		return errno > 0 ? -errno : -EIO;
+	fs->mounted = true;
+	return 0;
+}
+
+static void no_op(int signal_number)
+{
+	(void) signal_number;
+}
+
+/* Ends the session on the first signal. The loop may be about to read when it is told, so it is nudged until it has ended. */
+static void *signal_main(void *user)
+{
+	struct rfs_fs *fs = user;
+	const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
+	sigset_t set;
+	int number;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR2);
+	if (sigwait(&set, &number) != 0 || number == SIGUSR2)
+		return NULL;
+	rfs_log(LOG_NOTICE, "%s, leaving", strsignal(number));
+	fuse_session_exit(fs->session);
+	while (!atomic_load(&fs->loop_ended)) {
+		pthread_kill(fs->loop_thread, SIGUSR1);
+		nanosleep(&pause, NULL);
+	}
+	return NULL;
+}
+
+static int start_threads(struct rfs_fs *fs, sigset_t *ret_old)
+{
+	struct sigaction nudge = { .sa_handler = no_op };
+	sigset_t set;
+	int rc;
+
+	sigaction(SIGUSR1, &nudge, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	sigfillset(&set);
+	pthread_sigmask(SIG_BLOCK, &set, ret_old);
+	fs->loop_thread = pthread_self();
+	atomic_store(&fs->loop_ended, false);
+	rc = rfs_worker_start(fs);
+	if (rc == 0) {
+		rc = -pthread_create(&fs->signal_thread, NULL, signal_main, fs);
+		if (rc < 0)
+			rfs_worker_stop(fs);
+	}
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	return rc;
+}
+
+int rfs_fs_run(struct rfs_fs *fs)
+{
+	sigset_t old;
+	int rc = start_threads(fs, &old);
+
+	if (rc == 0) {
+		rc = fuse_session_loop(fs->session);
+		atomic_store(&fs->loop_ended, true);
+		pthread_kill(fs->signal_thread, SIGUSR2);
+		pthread_join(fs->signal_thread, NULL);
+		rfs_worker_stop(fs);
+		rfs_changes_wait(fs);
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return rc > 0 ? 0 : rc; /* above 0: the signal that ended it */
+}
+
+void rfs_fs_unmount(struct rfs_fs *fs)
+{
+	if (fs->mounted)
+		fuse_session_unmount(fs->session);
+	fs->mounted = false;
+}
+
+void rfs_fs_free(struct rfs_fs *fs)
+{
+	if (!fs)
+		return;
+	rfs_fs_unmount(fs);
+	if (fs->session)
+		fuse_session_destroy(fs->session);
+	rfs_handles_free(fs);
+	rfs_refusals_free(fs);
+	pthread_cond_destroy(&fs->changes_done);
+	pthread_mutex_destroy(&fs->changes_lock);
+	pthread_cond_destroy(&fs->jobs_work);
+	pthread_mutex_destroy(&fs->jobs_lock);
+	pthread_mutex_destroy(&fs->errors_lock);
+	free(fs->pool);
+	free(fs);
+}
