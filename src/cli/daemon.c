@@ -15,6 +15,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* A daemon that kept what its caller had open would make whoever reads the other end wait for ever. */
+static int leave_descriptors(int *pipe_fd)
+{
+	const int keep = STDERR_FILENO + 1;
+
+	if (*pipe_fd != keep && dup3(*pipe_fd, keep, O_CLOEXEC) < 0)
+		return -errno;
+	*pipe_fd = keep;
+	return close_range(keep + 1, ~0U, 0) < 0 ? -errno : 0;
+}
+
 int rfs_daemon_start(struct rfs_daemon *daemon, bool background, struct rfs_failure *failure)
 {
 	int fds[2];
@@ -36,8 +47,13 @@ int rfs_daemon_start(struct rfs_daemon *daemon, bool background, struct rfs_fail
 	}
 	daemon->pipe_fd = fds[daemon->child ? 0 : 1];
 	close(fds[daemon->child ? 1 : 0]);
-	if (!daemon->child)
-		signal(SIGPIPE, SIG_IGN);
+	if (daemon->child)
+		return 0;
+	signal(SIGPIPE, SIG_IGN);
+	int r = leave_descriptors(&daemon->pipe_fd);
+	if (r < 0)
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot start a daemon: %s; close some files",
+				strerror(-r));
 	return 0;
 }
 

@@ -51,7 +51,7 @@ static int mount_tree(const struct rfs_options *options, struct rfs_failure *fai
 	struct rfs_daemon daemon;
 
 	if (rfs_daemon_start(&daemon, !options->foreground, failure) < 0)
-		return fail(failure);
+		return rfs_daemon_fail(&daemon, failure);
 	if (daemon.child)
 		return rfs_daemon_wait(&daemon, failure) < 0 ? fail(failure) : EXIT_SUCCESS;
 	return rfs_service_run(options, &daemon, failure) < 0 ? rfs_daemon_fail(&daemon, failure) : EXIT_SUCCESS;

@@ -60,10 +60,10 @@ static int fail(const char *path, const char *message, int error, struct rfs_fai
 				"or give the "
 				"container that device",
 				strerror(device), path);
-	if (device && geteuid() == 0)
+	if (device && (geteuid() == 0 || strstr(message, "/dev/fuse")))
 		return rfs_fail(
 			failure, RFS_EXIT_MOUNT, -device,
-			"no permission to use /dev/fuse (%s), to mount on %s; let the container have that device",
+			"no permission to use /dev/fuse (%s), to mount on %s; let this user or container have it",
 			strerror(device), path);
 	if (strstr(message, "failed to exec fusermount3"))
 		return rfs_fail(failure, RFS_EXIT_MOUNT, error,
