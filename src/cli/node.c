@@ -105,7 +105,7 @@ static bool is_ending(int fd, pid_t holder)
 
 static int lock(struct rfs_node *node, struct rfs_failure *failure)
 {
-	pid_t holder;
+	pid_t holder = 0;
 	int r;
 
 	for (int waited_ms = 0; !(r = try_lock(node->lock_fd, &holder)) && holder; waited_ms += POLL_MS) {

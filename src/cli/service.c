@@ -107,7 +107,7 @@ static void on_ready(void *user)
 	rfs_node_record(&s->node, s->mountpoint.path);
 	if (rfs_daemon_ready(s->daemon) == -EPIPE) {
 		s->unwanted = true;
-		raise(SIGTERM);
+		kill(getpid(), SIGTERM);
 	}
 	snprintf(status, sizeof(status), "READY=1\nMAINPID=%d\nSTATUS=%s is served on %s", (int) getpid(), s->node.path,
 		 s->mountpoint.path);
@@ -155,10 +155,25 @@ static int open_fs(struct service *s, struct rfs_failure *failure)
 	return 0;
 }
 
-static int serve(struct service *s, struct rfs_failure *failure)
+/* From here on a signal waits until rfs_fs_run takes it, and a second one for ever: what is mounted gets unmounted. */
+static void hold_signals(void)
 {
-	int r = rfs_fs_run(s->fs);
+	sigset_t ends;
 
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &ends, NULL);
+}
+
+static int mount_and_serve(struct service *s, struct rfs_failure *failure)
+{
+	hold_signals();
+	int r = rfs_mounting_do(s->fs, s->mountpoint.path, failure);
+	if (r < 0)
+		return r;
+	r = rfs_fs_run(s->fs);
 	rfs_notify("STOPPING=1");
 	if (r < 0)
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, r,
@@ -179,8 +194,8 @@ static int close_all(struct service *s, int r, struct rfs_failure *failure)
 	int closed = rfs_reservations_close(s->reservations);
 	if (closed < 0 && !r)
 		r = rfs_fail(failure, RFS_EXIT_SYSTEM, closed,
-			     "the Datastore of %s could not store the last changes: %s; check its disk, contracts of "
-			     "size 0 may be "
+			     "the Datastore of %s could not store the last changes: %s; check its disk, "
+			     "contracts of size 0 may be "
 			     "missing",
 			     s->node.path, strerror(-closed));
 	if (!r)
@@ -209,7 +224,7 @@ int rfs_service_run(const struct rfs_options *options, struct rfs_daemon *daemon
 	if (options->debug)
 		rfs_log_set_level(LOG_DEBUG);
 	if (!(r = look(&s, failure)) && !(r = claim(&s, failure)) && !(r = open_reservations(&s, failure)) &&
-	    !(r = open_fs(&s, failure)) && !(r = rfs_mounting_do(s.fs, s.mountpoint.path, failure)))
-		r = serve(&s, failure);
+	    !(r = open_fs(&s, failure)))
+		r = mount_and_serve(&s, failure);
 	return close_all(&s, r, failure);
 }
