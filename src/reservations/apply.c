@@ -23,7 +23,7 @@ static void touch(struct rfs_reservations *r, struct rfs_contract *c)
 		return;
 	RFS_LOCK(&r->lock);
 	c->draft.open = true;
-	c->draft.gone = c->gone;
+	c->draft.exists = c->exists;
 	c->draft.stored = c->stored;
 	c->draft.size_bytes = c->draft.held_bytes = c->size_bytes;
 	c->draft.changed = c->changed;
@@ -128,7 +128,7 @@ static int apply_resize(struct rfs_reservations *r, struct rfs_request *request)
 	struct rfs_contract *c = request->contract;
 
 	touch(r, c);
-	if (c->draft.gone) {
+	if (!c->draft.exists) {
 		request->error = -ENODEV;
 		return 0;
 	}
@@ -148,7 +148,7 @@ static int apply_remove(struct rfs_reservations *r, struct rfs_request *request)
 	struct rfs_contract *c = request->contract;
 
 	touch(r, c);
-	if (c->draft.gone) {
+	if (!c->draft.exists) {
 		request->error = -ENODEV;
 		return 0;
 	}
@@ -156,7 +156,7 @@ static int apply_remove(struct rfs_reservations *r, struct rfs_request *request)
 	r->draft_totals.reserved_bytes = rfs_difference(r->draft_totals.reserved_bytes, c->draft.size_bytes);
 	r->draft_totals.changed = rfs_time_now();
 	c->draft.size_bytes = 0;
-	c->draft.gone = true;
+	c->draft.exists = false;
 	return delete_contract(r, c);
 }
 
@@ -188,7 +188,7 @@ static int apply_rename(struct rfs_reservations *r, struct rfs_request *request)
 	int rc;
 
 	touch(r, c);
-	if (c->draft.gone) {
+	if (!c->draft.exists) {
 		request->error = -ENODEV;
 		return 0;
 	}
@@ -231,7 +231,12 @@ static int apply_create(struct rfs_reservations *r, struct rfs_request *request)
 	rc = rfs_contract_new(r, id, request->new_name, &c);
 	if (rc < 0)
 		return rc;
+	{
+		RFS_LOCK(&r->lock);
+		rfs_contract_announce_locked(c);
+	}
 	touch(r, c);
+	c->draft.exists = true;
 	c->draft.changed = rfs_time_now();
 	r->draft_totals.changed = c->draft.changed;
 	request->created = c;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * contract.c: contracts in memory. Invariant: a contract is in memory exactly as long as somebody refers to it, has pinned
- * it, or it differs from what the Datastore holds; there is never a second one of the same id.
+ * it, or it differs from what the Datastore holds; there is never a second one of the same id. So a row of the Datastore whose
+ * id is in memory says nothing that memory does not know better.
  */
 #include "reservations/internal.h"
 
@@ -26,36 +27,21 @@ int rfs_contract_new(struct rfs_reservations *r, uint64_t id, const char *name, 
 	return 0;
 }
 
-void rfs_contract_discard(struct rfs_contract *c)
+void rfs_contract_announce_locked(struct rfs_contract *c)
 {
-	free(c->name);
-	free(c);
-}
-
-static size_t name_length(const struct rfs_contract *c)
-{
-	return strlen(c->name);
+	HASH_ADD(by_id, c->owner->ids, id, sizeof c->id, c);
 }
 
 void rfs_contract_show_locked(struct rfs_contract *c)
 {
-	HASH_ADD(by_id, c->owner->ids, id, sizeof c->id, c);
-	HASH_ADD_KEYPTR(by_name, c->owner->live, c->name, name_length(c), c);
+	c->exists = true;
+	HASH_ADD_KEYPTR(by_name, c->owner->live, c->name, strlen(c->name), c);
 }
 
 void rfs_contract_hide_locked(struct rfs_contract *c)
 {
-	struct rfs_reservations *r = c->owner;
-
-	HASH_DELETE(by_name, r->live, c);
-	c->gone = true;
-	if (c->stored || c->storing)
-		HASH_ADD_KEYPTR(by_name, r->tombs, c->name, name_length(c), c);
-}
-
-void rfs_contract_unearth_locked(struct rfs_contract *c)
-{
-	HASH_DELETE(by_name, c->owner->tombs, c);
+	HASH_DELETE(by_name, c->owner->live, c);
+	c->exists = false;
 }
 
 void rfs_contract_rename_locked(struct rfs_contract *c, char *name)
@@ -63,7 +49,7 @@ void rfs_contract_rename_locked(struct rfs_contract *c, char *name)
 	HASH_DELETE(by_name, c->owner->live, c);
 	free(c->name);
 	c->name = name;
-	HASH_ADD_KEYPTR(by_name, c->owner->live, c->name, name_length(c), c);
+	HASH_ADD_KEYPTR(by_name, c->owner->live, c->name, strlen(c->name), c);
 }
 
 static void forget_if_unused_locked(struct rfs_contract *c)
@@ -73,7 +59,7 @@ static void forget_if_unused_locked(struct rfs_contract *c)
 	if (c->refs > 0 || c->pins > 0)
 		return;
 	HASH_DELETE(by_id, r->ids, c);
-	if (!c->gone)
+	if (c->exists)
 		HASH_DELETE(by_name, r->live, c);
 	free(c->name);
 	free(c);
@@ -122,7 +108,7 @@ int rfs_contract_stat(struct rfs_contract *contract, struct rfs_contract_stat *r
 {
 	RFS_LOCK(&contract->owner->lock);
 	ret_stat->id = contract->id;
-	if (contract->gone)
+	if (!contract->exists)
 		return -ENODEV;
 	ret_stat->size_bytes = contract->size_bytes;
 	ret_stat->changed = contract->changed;

@@ -41,17 +41,17 @@ struct rfs_contract {
 	uint64_t refs;
 	uint64_t pins;
 	unsigned queued; /* requests for it that are not answered yet */
-	bool gone;
+	bool exists;  /* answered as created, and not as removed */
 	bool stored;  /* the Datastore has its rows */
 	bool storing; /* the open transaction puts them */
 	UT_hash_handle by_id;
-	UT_hash_handle by_name; /* in `live`, or in `tombs` when gone and stored */
+	UT_hash_handle by_name; /* while it exists */
 	TAILQ_ENTRY(rfs_contract) deferred;
 
 	/* The draft: the writer's. */
 	struct {
 		bool open;
-		bool gone;
+		bool exists;
 		bool stored;
 		uint64_t size_bytes;
 		uint64_t held_bytes; /* what the Repo counts for it: the most the draft ever wanted */
@@ -72,11 +72,10 @@ struct rfs_reservations {
 	pthread_cond_t work;
 
 	/* Guarded by lock. */
-	struct rfs_contract *ids;   /* every contract in memory, by id */
-	struct rfs_contract *live;  /* those that exist, by name */
-	struct rfs_contract *tombs; /* those removed that the Datastore still has, by name */
-	struct rfs_totals totals;   /* as answered, deferred changes included */
-	uint64_t epoch;             /* counts publications; what was read from the Datastore in an older one is stale */
+	struct rfs_contract *ids;  /* every contract in memory, by id */
+	struct rfs_contract *live; /* those that exist, by name */
+	struct rfs_totals totals;  /* as answered, deferred changes included */
+	uint64_t epoch;            /* counts publications; what was read from the Datastore in an older one is stale */
 	uint64_t next_id;
 	uint64_t granted_id; /* ids below are durably granted */
 	struct rfs_request_list queue;
@@ -110,13 +109,12 @@ struct rfs_item {
 
 /* contract.c; callers hold the lock where the name says so. */
 int rfs_contract_new(struct rfs_reservations *r, uint64_t id, const char *name, struct rfs_contract **ret_contract);
-void rfs_contract_discard(struct rfs_contract *c); /* one that was never shown */
 void rfs_contract_unref_locked(struct rfs_contract *c);
 void rfs_contract_unpin_locked(struct rfs_contract *c, uint64_t count);
-void rfs_contract_show_locked(struct rfs_contract *c); /* enters it into ids and live */
-void rfs_contract_hide_locked(struct rfs_contract *c); /* takes it out of live; a tomb where the Datastore has it */
+void rfs_contract_announce_locked(struct rfs_contract *c); /* enters its id: from then on memory knows it */
+void rfs_contract_show_locked(struct rfs_contract *c);     /* it exists from now on */
+void rfs_contract_hide_locked(struct rfs_contract *c);     /* it does not exist any more */
 void rfs_contract_rename_locked(struct rfs_contract *c, char *name);
-void rfs_contract_unearth_locked(struct rfs_contract *c); /* takes it out of the tombs */
 
 /* reservations.c */
 struct rfs_time rfs_time_now(void);

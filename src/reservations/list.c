@@ -23,7 +23,7 @@ struct listing {
 	} fresh[FRESH_MOST];
 	size_t fresh_count, fresh_next;
 	bool fresh_cut; /* there are more: the listing ends with the last one copied */
-	bool check_tombs;
+	bool check_removed;
 	bool ended; /* `fn` wants no more */
 };
 
@@ -40,7 +40,7 @@ static bool copy_fresh(struct listing *l, const struct rfs_contract_list *list, 
 	const struct rfs_contract *c;
 
 	TAILQ_FOREACH(c, list, deferred) {
-		if (c->gone || c->id <= after_id)
+		if (!c->exists || c->id <= after_id)
 			continue;
 		if (l->fresh_count == FRESH_MOST)
 			return false;
@@ -70,7 +70,7 @@ static bool is_gone(struct rfs_reservations *r, uint64_t id)
 
 	RFS_LOCK(&r->lock);
 	HASH_FIND(by_id, r->ids, &id, sizeof id, c);
-	return c && c->gone;
+	return c && !c->exists;
 }
 
 static int list_row(void *user, const char *key, const char *name)
@@ -90,7 +90,7 @@ static int list_row(void *user, const char *key, const char *name)
 		return rc;
 	if (l->fresh_cut && l->fresh_next == l->fresh_count)
 		return 1;
-	if (l->check_tombs && is_gone(l->r, id))
+	if (l->check_removed && is_gone(l->r, id))
 		return 0;
 	return list_one(l, id, name);
 }
@@ -109,7 +109,7 @@ int rfs_reservations_list(struct rfs_reservations *r, uint64_t after_id, rfs_lis
 	{
 		RFS_LOCK(&r->lock);
 		l->fresh_cut = !copy_fresh(l, &r->storing, after_id) || !copy_fresh(l, &r->unstored, after_id);
-		l->check_tombs = !TAILQ_EMPTY(&r->removed) || !TAILQ_EMPTY(&r->removing);
+		l->check_removed = !TAILQ_EMPTY(&r->removed) || !TAILQ_EMPTY(&r->removing);
 	}
 	if (after_id > 0)
 		rfs_record_id_key(after_id, after);

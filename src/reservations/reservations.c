@@ -161,7 +161,6 @@ int rfs_reservations_close(struct rfs_reservations *r)
 	rc = TAILQ_EMPTY(&r->unstored) && TAILQ_EMPTY(&r->removed) ? 0 : -EIO;
 	/* What is left is pinned, or could not be stored. */
 	HASH_CLEAR(by_name, r->live);
-	HASH_CLEAR(by_name, r->tombs);
 	HASH_ITER(by_id, r->ids, c, next) {
 		HASH_DELETE(by_id, r->ids, c);
 		free(c->name);
@@ -175,20 +174,16 @@ int rfs_reservations_close(struct rfs_reservations *r)
 	return rc;
 }
 
-/* -ENOENT: memory knows that it does not exist; -EAGAIN: memory does not know. */
 int rfs_peek_locked(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract)
 {
 	struct rfs_contract *c;
-	size_t length = strlen(name);
 
-	HASH_FIND(by_name, r->live, name, length, c);
-	if (c) {
-		c->refs++;
-		*ret_contract = c;
-		return 0;
-	}
-	HASH_FIND(by_name, r->tombs, name, length, c);
-	return c ? -ENOENT : -EAGAIN;
+	HASH_FIND(by_name, r->live, name, strlen(name), c);
+	if (!c)
+		return -EAGAIN;
+	c->refs++;
+	*ret_contract = c;
+	return 0;
 }
 
 int rfs_reservations_peek(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract)
@@ -204,7 +199,7 @@ static int peek_id_locked(struct rfs_reservations *r, uint64_t id, struct rfs_co
 	HASH_FIND(by_id, r->ids, &id, sizeof id, c);
 	if (!c)
 		return id >= RFS_CONTRACT_ID_FIRST && id < r->next_id ? -EAGAIN : -ENOENT;
-	if (c->gone)
+	if (!c->exists)
 		return -ENOENT;
 	c->refs++;
 	*ret_contract = c;
@@ -238,25 +233,27 @@ static int read_record(struct rfs_reservations *r, const char *name, struct rfs_
 	return rc < 0 ? rc : rfs_record_decode_contract(value.data, ret_record);
 }
 
-/* Enters what was read from the Datastore; the lock is held, and nothing was published since the reading. */
+/* Enters what was read from the Datastore; the lock is held, nothing was published since the reading, and memory has no
+ * contract of that name. So a row whose contract is in memory is ahead of an answer, or behind one: it was renamed, created or
+ * removed, and the name is free as far as anybody was told. */
 static int enter_locked(struct rfs_reservations *r, const char *name, const struct rfs_contract_record *record,
 			struct rfs_contract **ret_contract)
 {
 	struct rfs_contract *c;
-	int rc = peek_id_locked(r, record->id, &c);
+	int rc;
 
-	if (rc == 0) {
-		*ret_contract = c; /* being renamed: the row is ahead of the answer */
-		return 0;
-	}
-	if (rc == -ENOENT)
-		return record->id < r->next_id ? -ENOENT : -EBADMSG;
+	HASH_FIND(by_id, r->ids, &record->id, sizeof record->id, c);
+	if (c)
+		return -ENOENT;
+	if (record->id >= r->next_id)
+		return -EBADMSG;
 	rc = rfs_contract_new(r, record->id, name, &c);
 	if (rc < 0)
 		return rc;
 	c->size_bytes = record->size_bytes;
 	c->changed = record->changed;
 	c->stored = true;
+	rfs_contract_announce_locked(c);
 	rfs_contract_show_locked(c);
 	*ret_contract = c;
 	return 0;
@@ -372,7 +369,7 @@ static int create_now_locked(struct rfs_reservations *r, struct rfs_request *req
 		rfs_contract_unref_locked(c);
 		return -EEXIST;
 	}
-	if (rc == -EAGAIN && epoch != r->epoch)
+	if (epoch != r->epoch)
 		return -ESTALE;
 	if (r->structural > 0 || r->store_failing || r->next_id >= r->granted_id || r->deferred >= RFS_DEFERRED_MOST)
 		return -EAGAIN;
@@ -382,6 +379,7 @@ static int create_now_locked(struct rfs_reservations *r, struct rfs_request *req
 	r->next_id++;
 	c->changed = rfs_time_now();
 	c->refs++; /* the list's, beside the caller's */
+	rfs_contract_announce_locked(c);
 	rfs_contract_show_locked(c);
 	TAILQ_INSERT_TAIL(&r->unstored, c, deferred);
 	rfs_defer_locked(r);
@@ -420,7 +418,7 @@ static int try_create(struct rfs_reservations *r, struct rfs_request *request)
 /* Removes in memory a contract that holds nothing and that no request is on its way for; -EAGAIN: the writer has to. */
 static int try_remove_locked(struct rfs_reservations *r, struct rfs_contract *c)
 {
-	if (c->gone)
+	if (!c->exists)
 		return -ENODEV;
 	if (c->size_bytes > 0 || c->queued > 0 || r->store_failing)
 		return -EAGAIN;
@@ -450,7 +448,7 @@ static int try_now_locked(struct rfs_reservations *r, struct rfs_request *reques
 		return -ESHUTDOWN;
 	switch (request->verb) {
 	case RFS_RESIZE:
-		if (c->gone)
+		if (!c->exists)
 			return -ENODEV;
 		if (c->queued > 0 || c->size_bytes != request->size_bytes)
 			return -EAGAIN;
@@ -459,7 +457,7 @@ static int try_now_locked(struct rfs_reservations *r, struct rfs_request *reques
 	case RFS_REMOVE:
 		return try_remove_locked(r, c);
 	case RFS_RENAME:
-		return c->gone ? -ENODEV : -EAGAIN;
+		return c->exists ? -EAGAIN : -ENODEV;
 	case RFS_SYNC:
 		return TAILQ_EMPTY(&r->unstored) && TAILQ_EMPTY(&r->removed) && TAILQ_EMPTY(&r->storing) &&
 				       TAILQ_EMPTY(&r->removing)

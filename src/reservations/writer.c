@@ -80,24 +80,23 @@ static int check_sound(struct rfs_reservations *r)
 	return 0;
 }
 
-/* Shows one contract as drafted; the lock is held. */
+/* Shows one contract as drafted; the lock is held. One that was removed while its rows were being stored stays removed. */
 static void publish_contract_locked(struct rfs_reservations *r, struct rfs_contract *c)
 {
-	struct rfs_contract *known;
+	bool created = c->draft.exists && !c->exists && !c->storing;
 
-	HASH_FIND(by_id, r->ids, &c->id, sizeof c->id, known);
 	c->size_bytes = c->draft.size_bytes;
 	c->changed = c->draft.changed;
 	c->stored = c->draft.stored;
-	if (!known) {
-		rfs_contract_show_locked(c);
-		r->totals.contracts++;
-	}
-	if (c->draft.name)
+	if (c->exists && c->draft.name)
 		rfs_contract_rename_locked(c, TAKE_PTR(c->draft.name));
-	if (c->draft.gone && !c->gone) {
+	if (c->exists && !c->draft.exists) {
 		rfs_contract_hide_locked(c);
 		r->totals.contracts--;
+	}
+	if (created) {
+		rfs_contract_show_locked(c);
+		r->totals.contracts++;
 	}
 	c->draft.open = false;
 }
@@ -159,7 +158,7 @@ static int attempt(struct rfs_reservations *r, struct rfs_item *items, size_t co
 	rfs_apply_undo(r);
 	for (size_t i = 0; i < count; i++)
 		if (items[i].kind == RFS_ITEM_REQUEST && items[i].request->created)
-			rfs_contract_discard(TAKE_PTR(items[i].request->created));
+			rfs_contract_unref(TAKE_PTR(items[i].request->created));
 	return rc;
 }
 
@@ -198,7 +197,6 @@ static void settle_forget(struct rfs_reservations *r, struct rfs_contract *c, in
 		TAILQ_INSERT_HEAD(&r->removed, c, deferred);
 		r->deferred++;
 	} else {
-		rfs_contract_unearth_locked(c);
 		rfs_contract_unref_locked(c);
 	}
 }
@@ -209,16 +207,13 @@ static void settle_store(struct rfs_reservations *r, struct rfs_contract *c, int
 	RFS_LOCK(&r->lock);
 	TAILQ_REMOVE(&r->storing, c, deferred);
 	c->storing = false;
-	if (c->gone && error == 0) {
+	if (!c->exists && c->stored) {
 		TAILQ_INSERT_TAIL(&r->removed, c, deferred);
 		rfs_defer_locked(r);
-	} else if (error == 0) {
-		rfs_contract_unref_locked(c);
-	} else if (c->gone) {
-		rfs_contract_unearth_locked(c);
-		rfs_contract_unref_locked(c);
-	} else {
+	} else if (c->exists && error < 0) {
 		return_unstored_locked(r, c);
+	} else {
+		rfs_contract_unref_locked(c);
 	}
 }
 
