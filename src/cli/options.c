@@ -174,7 +174,7 @@ static int use_fuse(struct rfs_options *o, struct rfs_settings *s, struct rfs_fa
 	if (add_option(&list, "default_permissions", "") || add_option(&list, "subtype=", "reservefs") ||
 	    add_option(&list, "fsname=", o->repo) || (s->fuse && fuse_opt_add_opt(&list, s->fuse)) ||
 	    fuse_opt_add_arg(&o->fuse, "reservefs") || fuse_opt_add_arg(&o->fuse, "-o") ||
-	    fuse_opt_add_arg(&o->fuse, list))
+	    fuse_opt_add_arg(&o->fuse, list) || (s->debug && fuse_opt_add_arg(&o->fuse, "-d")))
 		return out_of_memory(failure);
 	return 0;
 }

@@ -136,7 +136,6 @@ static int open_fs(struct service *s, struct rfs_failure *failure)
 		.pool = pool,
 		.uid = s->options->uid,
 		.gid = s->options->gid,
-		.debug = s->options->debug,
 		.ready = on_ready,
 		.user = s,
 	};

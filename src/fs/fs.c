@@ -84,8 +84,6 @@ int rfs_fs_new(struct fuse_args *args, const struct rfs_fs_options *options, str
 	pthread_mutex_init(&fs->changes_lock, NULL);
 	pthread_cond_init(&fs->changes_done, NULL);
 	fs->pool = strdup(options->pool);
-	if (fs->pool && options->debug && fuse_opt_add_arg(args, "-d") < 0)
-		free(TAKE_PTR(fs->pool));
 	if (!fs->pool) {
 		rfs_fs_free(fs);
 		return -ENOMEM;

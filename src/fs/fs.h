@@ -20,7 +20,6 @@ struct rfs_fs_options {
 	const char *pool;                      /* the name of this pool, for metrics; copied */
 	uid_t uid;                             /* the owner of the tree */
 	gid_t gid;
-	bool debug;                            /* FUSE's own debug output */
 	/* Called by the serving thread once the kernel has greeted the file system: it can be used from then on. */
 	void (*ready)(void *user);
 	void *user;
