@@ -2,8 +2,8 @@
 /*
  * disk.c: the Repo that is a directory on the storage being sold.
  *
- * Every figure comes from one fstatvfs of that directory, so that they belong together. Where there is doubt
- * whether stored bytes were stored by the buyers of this space, none count as stored: then less is for sale, never more.
+ * Every figure comes from one fstatvfs of that directory, so that they belong together. Where there is doubt whether
+ * what is stored is in the Repo, none of it counts as stored: then less is for sale, never more.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -93,7 +93,12 @@ static void one_call_fails(void **state)
 
 static void all_calls_fail_from_one_on(void **state)
 {
-	const struct faulty_repo_plan plan = {.calls = FAULTY_REPO_RELEASE, .nth = 2, .persistent = true, .error = ESTALE};
+	const struct faulty_repo_plan plan = {
+		.calls = FAULTY_REPO_RELEASE,
+		.nth = 2,
+		.persistent = true,
+		.error = ESTALE,
+	};
 	struct rfs_repo *repo = *state;
 
 	assert_int_equal(rfs_repo_reserve(repo, 500), 0);
@@ -167,7 +172,12 @@ static void *ask(void *repo)
 
 static void calls_of_all_threads_are_counted(void **state)
 {
-	const struct faulty_repo_plan plan = {.calls = FAULTY_REPO_FIGURES, .nth = 3001, .persistent = true, .error = EIO};
+	const struct faulty_repo_plan plan = {
+		.calls = FAULTY_REPO_FIGURES,
+		.nth = 3001,
+		.persistent = true,
+		.error = EIO,
+	};
 	struct rfs_repo *repo = *state;
 	pthread_t threads[4];
 

@@ -27,7 +27,8 @@ static void compile(void)
 		return;
 	CHECK(regcomp(&contract, "^id=" NUMBER " size=" NUMBER " changed=" TIME "$", REG_EXTENDED) == 0);
 	CHECK(regcomp(&totals,
-		      "^reserved=" NUMBER " contracts=" NUMBER " next_id=" NUMBER " changed=" TIME " commits=" NUMBER "$",
+		      "^reserved=" NUMBER " contracts=" NUMBER " next_id=" NUMBER " changed=" TIME " commits=" NUMBER
+		      "$",
 		      REG_EXTENDED) == 0);
 	CHECK(regcomp(&id_key, "^id/[0-9a-f]{16}$", REG_EXTENDED | REG_NOSUB) == 0);
 	compiled = true;
@@ -72,8 +73,8 @@ static void check_totals(const char *text)
 {
 	struct rfs_totals_record record = {.next_id = 4711};
 	uint64_t f[FIELDS_MAX];
-	bool good = read_fields(&totals, text, f) && f[0] <= INT64_MAX && f[1] < f[2] && f[2] >= RFS_CONTRACT_ID_FIRST &&
-		    f[2] <= RFS_CONTRACT_ID_END && f[3] <= INT64_MAX;
+	bool good = read_fields(&totals, text, f) && f[0] <= INT64_MAX && f[1] < f[2] &&
+		    f[2] >= RFS_CONTRACT_ID_FIRST && f[2] <= RFS_CONTRACT_ID_END && f[3] <= INT64_MAX;
 	char again[RFS_VALUE_MAX + 1];
 
 	CHECK(rfs_record_decode_totals(text, &record) == (good ? 0 : -EBADMSG));

@@ -13,7 +13,7 @@ for argument; do
 	library=${argument#*=}
 	case $name in
 	datastore) forbidden='fuse_' ;;
-	fs) forbidden='sqlite3_' ;;
+	fs | cli) forbidden='sqlite3_' ;;
 	*) forbidden='fuse_|sqlite3_' ;;
 	esac
 	symbols=$(nm -u "$library")

@@ -196,7 +196,9 @@ static void numbers_of_every_length(void **state)
 /* In Turkish an upper case i is no I, and other locales have other white space and digits. */
 static void the_locale_does_not_matter(void **state)
 {
-	static const char *const locales[] = {"tr_TR.UTF-8", "tr_TR.ISO-8859-9", "de_DE.UTF-8", "en_US.ISO-8859-1", "C.UTF-8"};
+	static const char *const locales[] = {
+		"tr_TR.UTF-8", "tr_TR.ISO-8859-9", "de_DE.UTF-8", "en_US.ISO-8859-1", "C.UTF-8",
+	};
 	int tried = 0;
 
 	(void) state;

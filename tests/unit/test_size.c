@@ -97,7 +97,9 @@ static void white_space_around(void **state)
 
 static void white_space_inside(void **state)
 {
-	static const char *const texts[] = {"1 0", "10 K", "10K iB", "10Ki B", "10 KiB", "10\tK", "1\n0", "m ax", "max 1"};
+	static const char *const texts[] = {
+		"1 0", "10 K", "10K iB", "10Ki B", "10 KiB", "10\tK", "1\n0", "m ax", "max 1",
+	};
 
 	(void) state;
 	for (size_t i = 0; i < COUNT(texts); i++)
@@ -107,11 +109,11 @@ static void white_space_inside(void **state)
 static void malformed(void **state)
 {
 	static const char *const texts[] = {
-		"",      " ",      "\n",    "\t\n\v\f\r ", "K",     "KiB",    "-1",    "+1",     "-0",   "1.5G",  "1,5",
-		".5",    "1.",     "0x10",  "0X10",        "1e3",   "1E3",    "1_000", "1'000",  "10b",  "10B",   "10Ki",
-		"10ki",  "10KBi",  "10KiBs", "10KK",       "10Kb1", "10X",    "10i",   "10iB",   "10Z",  "10Y",   "10Zi",
-		"ten",   "max1",   "1max",  "maxmax",      "MAX",   "Max",    "maX",   "ma",     "maxx", "infinity",
-		"10\x01", "10\x7f", "10\xc2\xa0", "\xef\xbb\xbf" "10", "10\xe2\x80\x83", "\xd9\xa1", "10;", "10#", "10\b",
+		"", " ", "\n", "\t\n\v\f\r ", "K", "KiB", "-1", "+1", "-0", "1.5G", "1,5", ".5", "1.",
+		"0x10", "0X10", "1e3", "1E3", "1_000", "1'000", "10b", "10B", "10Ki", "10ki", "10KBi", "10KiBs",
+		"10KK", "10Kb1", "10X", "10i", "10iB", "10Z", "10Y", "10Zi", "10;", "10#", "10\b", "10\x01", "10\x7f",
+		"ten", "infinity", "max1", "1max", "maxmax", "maxx", "MAX", "Max", "maX", "ma",
+		"10\xc2\xa0", "10\xe2\x80\x83", "\ufeff10", "\xd9\xa1",
 	};
 
 	(void) state;
