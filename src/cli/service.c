@@ -9,6 +9,7 @@
 #include "cli/mountpoint.h"
 #include "cli/node.h"
 #include "cli/notify.h"
+#include "cli/watchdog.h"
 #include "fs/fs.h"
 #include "util/cleanup.h"
 #include "util/log.h"
@@ -27,6 +28,7 @@ struct service {
 	struct rfs_mountpoint mountpoint;
 	struct rfs_reservations *reservations;
 	struct rfs_fs *fs;
+	struct rfs_watchdog watchdog;
 	bool unwanted; /* the process that waited is gone */
 };
 
@@ -113,6 +115,9 @@ static void on_ready(void *user)
 		 s->mountpoint.path);
 	rfs_notify(status);
 	rfs_log(LOG_NOTICE, "%s is served on %s", s->node.path, s->mountpoint.path);
+	int r = rfs_watchdog_start(&s->watchdog, s->reservations);
+	if (r < 0)
+		rfs_log(LOG_ERR, "cannot start the watchdog's thread: %s", strerror(-r));
 }
 
 /* REPO's last component, as it can stand in a metric's label. */
@@ -173,6 +178,7 @@ static int mount_and_serve(struct service *s, struct rfs_failure *failure)
 	if (r < 0)
 		return r;
 	r = rfs_fs_run(s->fs);
+	rfs_watchdog_stop(&s->watchdog);
 	rfs_notify("STOPPING=1");
 	if (r < 0)
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, r,
