@@ -3,7 +3,7 @@
 #include "cli/options.h"
 
 const char rfs_usage[] = "Usage: reservefs [-o OPTION[,OPTION...]] [-f] [-d] REPO MOUNTPOINT\n"
-			 "Reserve the storage of the directory REPO for contracts, in a tree at MOUNTPOINT.\n"
+			 "Reserve the space of the directory REPO for contracts, in a tree at MOUNTPOINT.\n"
 			 "\n"
 			 "  -o capacity=SIZE     the most bytes that may be promised (default: max)\n"
 			 "  -o repo=disk|quota   what is sold: REPO's disk (default), or just a capacity\n"
