@@ -127,6 +127,7 @@ static void reply(struct change *change, int error)
 		return;
 	}
 	rfs_metrics_count(fs, change->operation, 0);
+	rfs_note_event(fs);
 	invalidate(change);
 	if (change->operation == RFS_OP_RESIZE)
 		fuse_reply_write(change->req, change->written);

@@ -77,6 +77,7 @@ int rfs_fs_new(struct fuse_args *args, const struct rfs_fs_options *options, str
 	fs->ready = options->ready;
 	fs->user = options->user;
 	clock_gettime(CLOCK_REALTIME, &fs->started);
+	fs->last_event = fs->started;
 	pthread_mutex_init(&fs->errors_lock, NULL);
 	pthread_mutex_init(&fs->jobs_lock, NULL);
 	pthread_cond_init(&fs->jobs_work, NULL);

@@ -83,6 +83,7 @@ struct rfs_fs {
 	_Atomic uint64_t operations[RFS_OP_COUNT][RFS_RESULT_COUNT];
 
 	pthread_mutex_t errors_lock;
+	struct timespec last_event;    /* errors_lock; when a request was last answered */
 	struct rfs_error_line *errors; /* errors_lock */
 
 	struct rfs_handle *handles; /* the loop thread's */
@@ -151,6 +152,9 @@ void rfs_metrics_count(struct rfs_fs *fs, enum rfs_operation operation, int erro
 /* refusal.c: last_error, and the one place where an errno becomes a reply */
 void rfs_refuse(struct rfs_fs *fs, fuse_req_t req, enum rfs_operation operation, int error, const char *path,
 		const char *format, ...) __attribute__((format(printf, 6, 7)));
+/* When a request was last granted or refused: the files that tell of it have changed since then at the latest. */
+void rfs_note_event(struct rfs_fs *fs);
+struct timespec rfs_last_event(struct rfs_fs *fs);
 size_t rfs_refusal_line(struct rfs_fs *fs, uid_t uid, char ret_line[RFS_TEXT_MAX]);
 void rfs_refusals_free(struct rfs_fs *fs);
 

@@ -131,8 +131,8 @@ static int fixed_stat(struct rfs_fs *fs, fuse_ino_t ino, uid_t uid, struct stat 
 		st.st_mode = S_IFREG | 0444;
 		st.st_nlink = 1;
 		st.st_size = (off_t) length;
-		clock_gettime(CLOCK_REALTIME, &st.st_mtim);
-		st.st_ctim = st.st_mtim;
+		if (ino != RFS_INO_CAPACITY)
+			st.st_mtim = st.st_ctim = rfs_last_event(fs);
 	}
 	*ret_stat = st;
 	return 0;

@@ -21,6 +21,18 @@ struct rfs_error_line {
 	UT_hash_handle hh; /* in the order of the failures */
 };
 
+void rfs_note_event(struct rfs_fs *fs)
+{
+	RFS_LOCK(&fs->errors_lock);
+	clock_gettime(CLOCK_REALTIME, &fs->last_event);
+}
+
+struct timespec rfs_last_event(struct rfs_fs *fs)
+{
+	RFS_LOCK(&fs->errors_lock);
+	return fs->last_event;
+}
+
 static void remember(struct rfs_fs *fs, uid_t uid, const char *line)
 {
 	struct rfs_error_line *e;
@@ -63,6 +75,7 @@ void rfs_refuse(struct rfs_fs *fs, fuse_req_t req, enum rfs_operation operation,
 	(void) strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now.tv_sec, &utc));
 	(void) snprintf(line, sizeof line, "%s pid %d: %s: %s\n", when, (int) ctx->pid, path, why);
 	remember(fs, ctx->uid, line);
+	rfs_note_event(fs);
 	rfs_metrics_count(fs, operation, error);
 	rfs_log(LOG_INFO, "uid %u pid %d: %s: %s", (unsigned) ctx->uid, (int) ctx->pid, path, why);
 	fuse_reply_err(req, -error);
