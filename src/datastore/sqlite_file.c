@@ -16,6 +16,7 @@
 #include <libgen.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "util/cleanup.h"
 #include "util/utf8.h"
@@ -205,22 +206,37 @@ int rfs_sqlite_open_file(struct rfs_sqlite *store)
 	return rc;
 }
 
+/*
+ * What `path` is now: its identity and length alone. Since Linux 6.13 a file whose times somebody has asked for gets new
+ * ones with its next write (Documentation/filesystems/multigrain-ts.rst), which fdatasync then has to write as well: asked
+ * with stat(2) before each transaction, this check would cost half a commit.
+ */
+static int look_at(const char *path, struct statx *ret_st)
+{
+	return statx(AT_FDCWD, path, 0, STATX_INO | STATX_SIZE, ret_st);
+}
+
+static bool is_file(const struct rfs_sqlite *store, const struct statx *st, ino_t inode)
+{
+	return makedev(st->stx_dev_major, st->stx_dev_minor) == store->device && st->stx_ino == inode;
+}
+
 int rfs_sqlite_check_in_place(const struct rfs_sqlite *store)
 {
 	const char *what = NULL;
-	struct stat st;
+	struct statx st;
 
-	if (stat(store->path, &st))
+	if (look_at(store->path, &st))
 		what = "cannot be found any more";
-	else if (st.st_dev != store->device || st.st_ino != store->inode)
+	else if (!is_file(store, &st, store->inode))
 		what = "was replaced by another file underneath";
-	else if (st.st_size < store->main_bytes)
+	else if ((int64_t) st.stx_size < store->main_bytes)
 		what = "was truncated underneath";
-	else if (stat(store->wal_path, &st))
+	else if (look_at(store->wal_path, &st))
 		what = "its -wal file cannot be found any more";
-	else if (st.st_dev != store->device || st.st_ino != store->wal_inode)
+	else if (!is_file(store, &st, store->wal_inode))
 		what = "its -wal file was replaced by another underneath";
-	else if (st.st_size < store->wal_room_bytes)
+	else if ((int64_t) st.stx_size < store->wal_room_bytes)
 		what = "its -wal file was truncated underneath";
 	if (!what)
 		return 0;
