@@ -4,11 +4,11 @@
  * gone.
  */
 #include "cli/mountpoint.h"
+#include "cli/mounts.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <mntent.h>
 #include <paths.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -16,30 +16,18 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Crashed daemons can have left several mounts on top of each other. */
 #define DEAD_MAX 64
 
+#define DYING_MS 10000
+#define POLL_MS 10
+
 extern char **environ;
-
-bool rfs_mountpoint_is_ours(const char *path)
-{
-	FILE *mounts = setmntent("/proc/self/mounts", "re");
-	char text[4 * 4096 + 4096];
-	struct mntent entry;
-	bool ours = false;
-
-	if (!mounts)
-		return false;
-	/* The last one is on top. */
-	while (getmntent_r(mounts, &entry, text, sizeof(text)))
-		if (!strcmp(entry.mnt_dir, path))
-			ours = !strcmp(entry.mnt_type, "fuse.reservefs");
-	endmntent(mounts);
-	return ours;
-}
 
 static int fail_find(struct rfs_failure *failure, const char *given, int error)
 {
@@ -74,7 +62,8 @@ static int is_empty(const char *path)
 	return empty;
 }
 
-static int look(const struct rfs_mountpoint *mp, int repo_fd, bool nonempty, struct rfs_failure *failure)
+static int look(const struct rfs_mountpoint *mp, const struct rfs_node *node, bool nonempty,
+		struct rfs_failure *failure)
 {
 	struct stat st, repo;
 
@@ -84,10 +73,10 @@ static int look(const struct rfs_mountpoint *mp, int repo_fd, bool nonempty, str
 		return fail_find(failure, mp->path, ENOTDIR);
 	if (nonempty)
 		return 0;
-	if (!fstat(repo_fd, &repo) && repo.st_dev == st.st_dev && repo.st_ino == st.st_ino)
+	if (!fstat(node->fd, &repo) && repo.st_dev == st.st_dev && repo.st_ino == st.st_ino)
 		return rfs_fail(failure, RFS_EXIT_MOUNT, -ENOTEMPTY,
 				"MOUNTPOINT %s is REPO itself; name another directory, or add -o nonempty", mp->path);
-	if (rfs_mountpoint_is_ours(mp->path))
+	if (rfs_mounts_has_tree(mp->path))
 		return rfs_fail(failure, RFS_EXIT_MOUNT, -EBUSY,
 				"another Repo is mounted on %s; unmount it first, or name another directory", mp->path);
 	int empty = is_empty(mp->path);
@@ -103,17 +92,31 @@ static bool is_dead(const char *path)
 {
 	struct stat st;
 
-	return stat(path, &st) < 0 && errno == ENOTCONN && rfs_mountpoint_is_ours(path);
+	return stat(path, &st) < 0 && errno == ENOTCONN && rfs_mounts_has_tree(path);
 }
 
-int rfs_mountpoint_find(struct rfs_mountpoint *mp, const char *given, int repo_fd, bool nonempty,
+/* A daemon that is killed lets go of its lock a moment before the kernel knows that its mount is dead. */
+static void wait_for_death(const char *path)
+{
+	const struct timespec pause = { .tv_nsec = POLL_MS * 1000000L };
+
+	for (int waited_ms = 0; waited_ms < DYING_MS; waited_ms += POLL_MS) {
+		if (!rfs_mounts_has_tree(path) || is_dead(path))
+			return;
+		nanosleep(&pause, NULL);
+	}
+}
+
+int rfs_mountpoint_find(struct rfs_mountpoint *mp, const char *given, const struct rfs_node *node, bool nonempty,
 			struct rfs_failure *failure)
 {
 	mp->path = realpath(given, NULL);
 	if (!mp->path)
 		return fail_find(failure, given, errno);
+	if (rfs_node_was_served_on(node, mp->path))
+		wait_for_death(mp->path);
 	mp->dead = is_dead(mp->path);
-	return mp->dead ? 0 : look(mp, repo_fd, nonempty, failure);
+	return mp->dead ? 0 : look(mp, node, nonempty, failure);
 }
 
 /* What a user without privileges has for it. 0, or a negative errno. */
@@ -138,7 +141,8 @@ static int run_fusermount(const char *path)
 	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EPERM;
 }
 
-int rfs_mountpoint_clear(struct rfs_mountpoint *mp, int repo_fd, bool nonempty, struct rfs_failure *failure)
+int rfs_mountpoint_clear(struct rfs_mountpoint *mp, const struct rfs_node *node, bool nonempty,
+			 struct rfs_failure *failure)
 {
 	if (!mp->dead)
 		return 0;
@@ -153,7 +157,7 @@ int rfs_mountpoint_clear(struct rfs_mountpoint *mp, int repo_fd, bool nonempty, 
 				mp->path, strerror(-r));
 	}
 	mp->dead = false;
-	return look(mp, repo_fd, nonempty, failure);
+	return look(mp, node, nonempty, failure);
 }
 
 void rfs_mountpoint_done(struct rfs_mountpoint *mp)
