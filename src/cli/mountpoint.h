@@ -4,6 +4,7 @@
 #define RFS_CLI_MOUNTPOINT_H
 
 #include "cli/failure.h"
+#include "cli/node.h"
 
 #include <stdbool.h>
 
@@ -12,18 +13,15 @@ struct rfs_mountpoint {
 	bool dead;  /* a crashed daemon of this kind has left its mount there */
 };
 
-/* Resolves `given` and looks whether the tree can be mounted there; changes nothing. `repo_fd` is the Repo's directory,
- * which counts as one that holds something. The caller owns `path` (rfs_mountpoint_done), after a failure too. */
-int rfs_mountpoint_find(struct rfs_mountpoint *mp, const char *given, int repo_fd, bool nonempty,
+/* Resolves `given` and looks whether the tree can be mounted there; changes nothing. The Repo's own
+ * directory counts as one that holds something. The caller owns `path` (rfs_mountpoint_done), after a failure too. */
+int rfs_mountpoint_find(struct rfs_mountpoint *mp, const char *given, const struct rfs_node *node, bool nonempty,
 			struct rfs_failure *failure);
 
 /* Takes a dead mount away, and looks at what was beneath it. Before there are threads. */
-int rfs_mountpoint_clear(struct rfs_mountpoint *mp, int repo_fd, bool nonempty, struct rfs_failure *failure);
+int rfs_mountpoint_clear(struct rfs_mountpoint *mp, const struct rfs_node *node, bool nonempty,
+			 struct rfs_failure *failure);
 
 void rfs_mountpoint_done(struct rfs_mountpoint *mp);
-
-/* Whether a tree of this kind, dead or alive, is mounted on the resolved path. Asks the kernel only, never a file
- * system. */
-bool rfs_mountpoint_is_ours(const char *path);
 
 #endif

@@ -4,13 +4,12 @@
  * Repo, and it is gone with the process, however that ends.
  */
 #include "cli/node.h"
-#include "cli/mountpoint.h"
+#include "cli/mounts.h"
 #include "util/cleanup.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,8 +18,9 @@
 #define STATE_NAME ".reservefs"
 #define LOCK_NAME "lock"
 
-/* How long an ending daemon is waited for. */
+/* How long an ending daemon is waited for, and any other: one that was killed takes a moment to be gone. */
 #define ENDING_MS 10000
+#define GRACE_MS 200
 #define POLL_MS 10
 
 static int fail_open(struct rfs_failure *failure, const char *given, int error)
@@ -85,22 +85,41 @@ static int try_lock(int fd, pid_t *ret_holder)
 	}
 }
 
+/* Reads what rfs_node_record wrote. */
+static int read_record(int fd, pid_t *ret_pid, char ret_mountpoint[PATH_MAX])
+{
+	char text[PATH_MAX + 32];
+	char *end;
+	ssize_t length = pread(fd, text, sizeof(text) - 1, 0);
+
+	if (length < 0)
+		return -errno;
+	text[length] = '\0';
+	long pid = strtol(text, &end, 10);
+	size_t path_length = strlen(end) ? strcspn(end + 1, "\n") : 0;
+	if (pid <= 0 || pid > INT_MAX || *end != '\n' || end[1] != '/' || path_length >= PATH_MAX)
+		return -EINVAL;
+	memcpy(ret_mountpoint, end + 1, path_length);
+	ret_mountpoint[path_length] = '\0';
+	*ret_pid = (pid_t) pid;
+	return 0;
+}
+
+bool rfs_node_was_served_on(const struct rfs_node *node, const char *path)
+{
+	char mountpoint[PATH_MAX];
+	pid_t pid;
+
+	return node->lock_fd >= 0 && !read_record(node->lock_fd, &pid, mountpoint) && !strcmp(mountpoint, path);
+}
+
 /* Whether `holder` has recorded a mount point which is no longer mounted: it is about to end. */
 static bool is_ending(int fd, pid_t holder)
 {
-	char text[PATH_MAX + 32];
-	ssize_t length = pread(fd, text, sizeof(text) - 1, 0);
-	if (length <= 0)
-		return false;
-	text[length] = '\0';
+	char mountpoint[PATH_MAX];
+	pid_t pid;
 
-	char *end;
-	long pid = strtol(text, &end, 10);
-	if (pid != holder || *end != '\n')
-		return false;
-	char *mountpoint = end + 1;
-	mountpoint[strcspn(mountpoint, "\n")] = '\0';
-	return *mountpoint == '/' && !rfs_mountpoint_is_ours(mountpoint);
+	return !read_record(fd, &pid, mountpoint) && pid == holder && !rfs_mounts_has_tree(mountpoint);
 }
 
 static int lock(struct rfs_node *node, struct rfs_failure *failure)
@@ -109,7 +128,7 @@ static int lock(struct rfs_node *node, struct rfs_failure *failure)
 	int r;
 
 	for (int waited_ms = 0; !(r = try_lock(node->lock_fd, &holder)) && holder; waited_ms += POLL_MS) {
-		if (waited_ms >= ENDING_MS || !is_ending(node->lock_fd, holder)) {
+		if (waited_ms >= ENDING_MS || (waited_ms >= GRACE_MS && !is_ending(node->lock_fd, holder))) {
 			if (holder < 0)
 				return rfs_fail(failure, RFS_EXIT_SYSTEM, -EBUSY,
 						"REPO %s is already served by another container or host; unmount it "

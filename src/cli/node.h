@@ -10,6 +10,8 @@
 
 #include "cli/failure.h"
 
+#include <stdbool.h>
+
 struct rfs_node {
 	char *path; /* resolved */
 	int fd;	    /* of the directory; good even when something is mounted over it */
@@ -30,6 +32,9 @@ int rfs_node_claim(struct rfs_node *node, struct rfs_failure *failure);
  * the mount is gone but this process is not yet. That it can't be written is no error: the lock itself tells the pid.
  */
 void rfs_node_record(struct rfs_node *node, const char *mountpoint);
+
+/* Whether the lock file says that the last daemon of this Repo had its tree on the resolved `path`. */
+bool rfs_node_was_served_on(const struct rfs_node *node, const char *path);
 
 void rfs_node_done(struct rfs_node *node);
 

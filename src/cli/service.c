@@ -37,7 +37,7 @@ static int look(struct service *s, struct rfs_failure *failure)
 	int r = rfs_node_open(&s->node, s->options->repo, failure);
 
 	if (!r)
-		r = rfs_mountpoint_find(&s->mountpoint, s->options->mountpoint, s->node.fd, s->options->nonempty,
+		r = rfs_mountpoint_find(&s->mountpoint, s->options->mountpoint, &s->node, s->options->nonempty,
 					failure);
 	return r;
 }
@@ -47,7 +47,7 @@ static int claim(struct service *s, struct rfs_failure *failure)
 	int r = rfs_node_claim(&s->node, failure);
 
 	if (!r)
-		r = rfs_mountpoint_clear(&s->mountpoint, s->node.fd, s->options->nonempty, failure);
+		r = rfs_mountpoint_clear(&s->mountpoint, &s->node, s->options->nonempty, failure);
 	return r;
 }
 
