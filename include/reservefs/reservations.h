@@ -79,6 +79,7 @@ struct rfs_request {
 	struct rfs_contract *contract; /* RESIZE, REMOVE, RENAME; the caller holds a reference until `done` */
 	uint64_t size_bytes;           /* RESIZE */
 	char new_name[RFS_NAME_MAX + 1]; /* RENAME, CREATE */
+	bool from_memory;                /* CREATE: submit must not read from the Datastore; the writer does if need be */
 	rfs_done_fn done;
 	void *user;
 
@@ -111,7 +112,7 @@ int rfs_reservations_close(struct rfs_reservations *r);
 int rfs_name_check(const char *name);
 
 /* Queues a request, or answers it at once where nothing needs to be waited for. Never blocks on the disk,
- * except RFS_CREATE [disk]. */
+ * except RFS_CREATE without `from_memory` [disk]. */
 void rfs_reservations_submit(struct rfs_reservations *r, struct rfs_request *request);
 
 /* Submits and waits for the answer. The result parts of `request` are valid afterwards. [disk] */
@@ -125,7 +126,8 @@ bool rfs_request_cancel(struct rfs_reservations *r, struct rfs_request *request)
 int rfs_reservations_lookup(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract);
 int rfs_reservations_lookup_id(struct rfs_reservations *r, uint64_t id, struct rfs_contract **ret_contract);
 
-/* The same from memory alone: -EAGAIN means that only the Datastore can tell. */
+/* The same from memory alone, which also knows names that were lately found not to exist. -EAGAIN: only the
+ * Datastore can tell. */
 int rfs_reservations_peek(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract);
 int rfs_reservations_peek_id(struct rfs_reservations *r, uint64_t id, struct rfs_contract **ret_contract);
 

@@ -217,9 +217,14 @@ void rfs_change_rename(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *c
 	submit_named(fs, change_new(fs, req, RFS_OP_RENAME, RFS_RENAME, contract), new_name);
 }
 
-void rfs_change_create(struct rfs_fs *fs, fuse_req_t req, const char *name)
+void rfs_change_create(struct rfs_fs *fs, fuse_req_t req, const char *name, bool from_memory)
 {
-	submit_named(fs, change_new(fs, req, RFS_OP_CREATE, RFS_CREATE, NULL), name);
+	struct change *change = change_new(fs, req, RFS_OP_CREATE, RFS_CREATE, NULL);
+
+	if (!change)
+		return;
+	change->request.from_memory = from_memory;
+	submit_named(fs, change, name);
 }
 
 void rfs_change_sync(struct rfs_fs *fs, fuse_req_t req)

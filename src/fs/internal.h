@@ -189,7 +189,7 @@ void rfs_change_resize(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *c
 void rfs_change_release(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract);
 void rfs_change_remove(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract);
 void rfs_change_rename(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, const char *new_name);
-void rfs_change_create(struct rfs_fs *fs, fuse_req_t req, const char *name);
+void rfs_change_create(struct rfs_fs *fs, fuse_req_t req, const char *name, bool from_memory);
 void rfs_change_sync(struct rfs_fs *fs, fuse_req_t req);
 void rfs_changes_wait(struct rfs_fs *fs);
 

@@ -46,18 +46,31 @@ void rfs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t m
 	refuse_entry(req, parent, name, -EPERM, only_contracts);
 }
 
-/* Whether a name is taken is a question for the Datastore. */
 static void create_job(struct rfs_fs *fs, struct rfs_job *job)
 {
-	rfs_change_create(fs, job->req, job->name);
+	rfs_change_create(fs, job->req, job->name, false);
 	free(job);
+}
+
+/* Whether a name is taken is a question for the Datastore, unless the look-up that came just before has answered it. */
+static void make_contract(struct rfs_fs *fs, fuse_req_t req, const char *name)
+{
+	struct rfs_contract *c = NULL;
+	int rc = rfs_reservations_peek(fs->reservations, name, &c);
+
+	if (rc == 0)
+		rfs_contract_unref(c);
+	if (rc == -EAGAIN)
+		rfs_worker_submit(fs, req, create_job, RFS_INO_RESERVATIONS, name, 0, 0, false);
+	else
+		rfs_change_create(fs, req, name, true);
 }
 
 void rfs_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
 	(void) mode;
 	if (parent == RFS_INO_RESERVATIONS)
-		rfs_worker_submit(rfs_fs_of(req), req, create_job, parent, name, 0, 0, false);
+		make_contract(rfs_fs_of(req), req, name);
 	else
 		refuse_entry(req, parent, name, -EPERM, only_contracts);
 }

@@ -35,20 +35,24 @@ void rfs_contract_announce_locked(struct rfs_contract *c)
 void rfs_contract_show_locked(struct rfs_contract *c)
 {
 	c->exists = true;
+	rfs_absent_remove(c->owner, c->name);
 	HASH_ADD_KEYPTR(by_name, c->owner->live, c->name, strlen(c->name), c);
 }
 
 void rfs_contract_hide_locked(struct rfs_contract *c)
 {
 	HASH_DELETE(by_name, c->owner->live, c);
+	rfs_absent_add(c->owner, c->name);
 	c->exists = false;
 }
 
 void rfs_contract_rename_locked(struct rfs_contract *c, char *name)
 {
 	HASH_DELETE(by_name, c->owner->live, c);
+	rfs_absent_add(c->owner, c->name);
 	free(c->name);
 	c->name = name;
+	rfs_absent_remove(c->owner, c->name);
 	HASH_ADD_KEYPTR(by_name, c->owner->live, c->name, strlen(c->name), c);
 }
 

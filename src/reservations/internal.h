@@ -26,6 +26,8 @@
 #define RFS_DEFERRED_MOST 65536
 /* How long a deferred change may wait. The promise is one second, commit included. */
 #define RFS_DEFERRED_MS 400
+/* How many names that do not exist are remembered. Whoever creates a contract has just found out that it isn't there. */
+#define RFS_ABSENT_NAMES 256
 /* Ids are given away from a range that is durably granted in steps, so that an id answered to someone is never
  * given away again, even when the contract was lost in a crash. */
 #define RFS_ID_GRANT 8192
@@ -74,6 +76,7 @@ struct rfs_reservations {
 	/* Guarded by lock. */
 	struct rfs_contract *ids;  /* every contract in memory, by id */
 	struct rfs_contract *live; /* those that exist, by name */
+	char absent[RFS_ABSENT_NAMES][RFS_NAME_MAX + 1]; /* names that do not exist, each where its hash says; "" none */
 	struct rfs_totals totals;  /* as answered, deferred changes included */
 	uint64_t epoch;            /* counts publications; what was read from the Datastore in an older one is stale */
 	uint64_t next_id;
@@ -120,6 +123,11 @@ void rfs_contract_rename_locked(struct rfs_contract *c, char *name);
 struct rfs_time rfs_time_now(void);
 int rfs_peek_locked(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract);
 void rfs_defer_locked(struct rfs_reservations *r);
+
+/* absent.c; callers hold the lock. */
+bool rfs_absent_has(const struct rfs_reservations *r, const char *name);
+void rfs_absent_add(struct rfs_reservations *r, const char *name);
+void rfs_absent_remove(struct rfs_reservations *r, const char *name);
 
 /* apply.c: the rules. Each runs inside the open transaction and returns a negative errno only where the
  * transaction cannot go on; a refusal is the request's own error. */

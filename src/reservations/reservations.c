@@ -11,9 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* How often a look-up that was overtaken by commits is begun again before it is left to the writer's order. */
-#define LOOKUP_TRIES 64
-
 struct rfs_time rfs_time_now(void)
 {
 	struct timespec now;
@@ -180,7 +177,7 @@ int rfs_peek_locked(struct rfs_reservations *r, const char *name, struct rfs_con
 
 	HASH_FIND(by_name, r->live, name, strlen(name), c);
 	if (!c)
-		return -EAGAIN;
+		return rfs_absent_has(r, name) ? -ENOENT : -EAGAIN;
 	c->refs++;
 	*ret_contract = c;
 	return 0;
@@ -259,15 +256,16 @@ static int enter_locked(struct rfs_reservations *r, const char *name, const stru
 	return 0;
 }
 
-/* One try to find `name`: -ESTALE where a publication overtook the reading. With -ENOENT, `ret_epoch` tells as of when. */
-static int lookup_once(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract, uint64_t *ret_epoch)
+/* One try to find `name`: -ESTALE where a publication overtook the reading. */
+static int lookup_once(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract)
 {
 	struct rfs_contract_record record;
+	uint64_t epoch;
 	int rc, read_rc;
 
 	{
 		RFS_LOCK(&r->lock);
-		*ret_epoch = r->epoch;
+		epoch = r->epoch;
 		rc = rfs_peek_locked(r, name, ret_contract);
 	}
 	if (rc != -EAGAIN)
@@ -277,20 +275,22 @@ static int lookup_once(struct rfs_reservations *r, const char *name, struct rfs_
 	rc = rfs_peek_locked(r, name, ret_contract);
 	if (rc != -EAGAIN)
 		return rc;
-	if (*ret_epoch != r->epoch)
+	if (epoch != r->epoch)
 		return -ESTALE;
-	return read_rc < 0 ? read_rc : enter_locked(r, name, &record, ret_contract);
+	rc = read_rc < 0 ? read_rc : enter_locked(r, name, &record, ret_contract);
+	if (rc == -ENOENT)
+		rfs_absent_add(r, name);
+	return rc;
 }
 
 int rfs_reservations_lookup(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract)
 {
-	uint64_t epoch;
 	int rc = rfs_name_check(name);
 
 	if (rc < 0)
 		return rc == -ENAMETOOLONG ? rc : -ENOENT;
 	do
-		rc = lookup_once(r, name, ret_contract, &epoch);
+		rc = lookup_once(r, name, ret_contract);
 	while (rc == -ESTALE);
 	return rc;
 }
@@ -356,12 +356,13 @@ static void enqueue_locked(struct rfs_reservations *r, struct rfs_request *reque
 	pthread_cond_signal(&r->work);
 }
 
-/* Creates in memory, if `name` is known to be free as of `epoch`; -EAGAIN: the writer has to. */
-static int create_now_locked(struct rfs_reservations *r, struct rfs_request *request, uint64_t epoch)
+/* Creates in memory, if the name is known to be free; -EAGAIN: the writer has to. */
+static int create_now(struct rfs_reservations *r, struct rfs_request *request)
 {
 	struct rfs_contract *c;
 	int rc;
 
+	RFS_LOCK(&r->lock);
 	if (r->stopping)
 		return -ESHUTDOWN;
 	rc = rfs_peek_locked(r, request->new_name, &c);
@@ -369,8 +370,8 @@ static int create_now_locked(struct rfs_reservations *r, struct rfs_request *req
 		rfs_contract_unref_locked(c);
 		return -EEXIST;
 	}
-	if (epoch != r->epoch)
-		return -ESTALE;
+	if (rc == -EAGAIN)
+		return rc;
 	if (r->structural > 0 || r->store_failing || r->next_id >= r->granted_id || r->deferred >= RFS_DEFERRED_MOST)
 		return -EAGAIN;
 	rc = rfs_contract_new(r, r->next_id, request->new_name, &c);
@@ -389,30 +390,23 @@ static int create_now_locked(struct rfs_reservations *r, struct rfs_request *req
 	return 0;
 }
 
+/* The name is looked up first, whose answer create_now finds in memory; the few that were pushed out there in between
+ * are for the writer. */
 static int try_create(struct rfs_reservations *r, struct rfs_request *request)
 {
 	struct rfs_contract *c;
-	uint64_t epoch;
 	int rc = rfs_name_check(request->new_name);
 
-	for (int tries = 0; rc == 0 && tries < LOOKUP_TRIES; tries++) {
-		rc = lookup_once(r, request->new_name, &c, &epoch);
-		if (rc == 0) {
+	if (rc == 0 && !request->from_memory) {
+		rc = rfs_reservations_lookup(r, request->new_name, &c);
+		if (rc == 0)
 			rfs_contract_unref(c);
-			return -EEXIST;
-		}
-		if (rc == -EBADMSG)
+		if (rc == 0 || rc == -EBADMSG)
 			return -EEXIST; /* a contract whose record is damaged is still a contract */
-		if (rc == -ENOENT) {
-			RFS_LOCK(&r->lock);
-			rc = create_now_locked(r, request, epoch);
-			if (rc != -ESTALE)
-				return rc;
-		}
-		if (rc == -ESTALE)
+		if (rc == -ENOENT)
 			rc = 0;
 	}
-	return rc == 0 ? -EAGAIN : rc;
+	return rc < 0 ? rc : create_now(r, request);
 }
 
 /* Removes in memory a contract that holds nothing and that no request is on its way for; -EAGAIN: the writer has to. */
