@@ -88,11 +88,12 @@ static int look(const struct rfs_mountpoint *mp, const struct rfs_node *node, bo
 	return 0;
 }
 
+/* Asked by statfs: stat is answered from what the kernel has kept of the root, dead or not. */
 static bool is_dead(const char *path)
 {
-	struct stat st;
+	struct statfs fs;
 
-	return stat(path, &st) < 0 && errno == ENOTCONN && rfs_mounts_has_tree(path);
+	return statfs(path, &fs) < 0 && errno == ENOTCONN && rfs_mounts_has_tree(path);
 }
 
 /* A daemon that is killed lets go of its lock a moment before the kernel knows that its mount is dead. */
