@@ -4,6 +4,8 @@
  * record and the totals, of the size that reservefs writes, in one transaction with synchronous=FULL.
  *
  * It checks nothing and answers nobody. What reservefs takes beyond this and a do-nothing FUSE write is its own.
+ *
+ * The table holds other contracts besides, so that, as in reservefs, the two records lie in different pages.
  */
 #include "load.h"
 
@@ -12,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+
+#define OTHERS "1000"
 
 enum statement { BEGIN, PUT, COMMIT, STATEMENTS };
 
@@ -32,6 +36,14 @@ static int failed(sqlite3 *db, const char *what)
 	return -EIO;
 }
 
+static const char script[] =
+	"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+	"CREATE TABLE IF NOT EXISTS record (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) WITHOUT ROWID;"
+	"WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < " OTHERS ")"
+	"  INSERT OR IGNORE INTO record"
+	"    SELECT 'contract/listed-' || i, printf('id=%d size=4096 changed=1767225600.123456789', 9 + i) FROM n"
+	"    UNION ALL SELECT printf('id/%016x', 9 + i), 'listed-' || i FROM n;";
+
 static int open_commit(struct bench_client *client)
 {
 	struct store *s = calloc(1, sizeof *s);
@@ -39,10 +51,7 @@ static int open_commit(struct bench_client *client)
 	if (!s)
 		abort();
 	if (sqlite3_open_v2(client->plan->target, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, "unix-excl") != SQLITE_OK ||
-	    sqlite3_exec(s->db,
-			 "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-			 "CREATE TABLE IF NOT EXISTS record (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-			 NULL, NULL, NULL) != SQLITE_OK)
+	    sqlite3_exec(s->db, script, NULL, NULL, NULL) != SQLITE_OK)
 		return failed(s->db, client->plan->target);
 	for (unsigned i = 0; i < STATEMENTS; i++)
 		if (sqlite3_prepare_v2(s->db, texts[i], -1, &s->statements[i], NULL) != SQLITE_OK)

@@ -155,7 +155,7 @@ class Reservefs(Tree):
 class Null(Tree):
     name = "null"
     about = "a FUSE file system that does nothing, one thread, with the flags that reservefs uses: the ceiling"
-    options = "noflush,direct_io,atomic_trunc,timeout=86400"
+    options = "noflush,direct_io,atomic_trunc,timeout=86400,default_permissions"
 
     def start(self):
         super().start()
