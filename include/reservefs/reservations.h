@@ -88,6 +88,7 @@ struct rfs_request {
 	uint64_t old_size_bytes;       /* the size it was checked against */
 	uint64_t wanted_bytes;         /* RESIZE: the size asked for, RFS_ALL worked out */
 	uint64_t available_bytes;      /* RESIZE, -ENOSPC: what was available to grow by */
+	bool watched;                  /* RESIZE: someone relies on what rfs_contract_watch said before */
 
 	/* Private to the module. */
 	TAILQ_ENTRY(rfs_request) link;
@@ -162,6 +163,9 @@ void rfs_contract_unpin(struct rfs_contract *contract, uint64_t count);
 
 /* The last answered state. -ENODEV: it was removed; its id is still told. */
 int rfs_contract_stat(struct rfs_contract *contract, struct rfs_contract_stat *ret_stat);
+
+/* The same, and asks to be told: the next RFS_RESIZE of the contract that succeeds says so in `watched`, once. */
+int rfs_contract_watch(struct rfs_contract *contract, struct rfs_contract_stat *ret_stat);
 
 /* Copies the name it has now, or had when it was removed, into `ret_name` of RFS_NAME_MAX + 1 bytes. */
 void rfs_contract_name(struct rfs_contract *contract, char *ret_name);

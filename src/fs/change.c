@@ -28,10 +28,11 @@ static void invalidate(struct change *change)
 	struct fuse_session *session = change->fs->session;
 	struct rfs_contract_stat stat;
 
-	if (change->request.verb != RFS_RESIZE || change->request.old_size_bytes == change->request.wanted_bytes)
+	if (change->request.verb != RFS_RESIZE)
 		return;
 	(void) rfs_contract_stat(change->request.contract, &stat);
-	(void) fuse_lowlevel_notify_inval_inode(session, rfs_ino_of(stat.id, false), -1, 0);
+	if (change->request.watched)
+		(void) fuse_lowlevel_notify_inval_inode(session, rfs_ino_of(stat.id, false), -1, 0);
 	if (change->operation == RFS_OP_RELEASE)
 		(void) fuse_lowlevel_notify_inval_inode(session, rfs_ino_of(stat.id, true), -1, 0);
 }
@@ -72,7 +73,7 @@ static void refuse_change(struct change *change, int error, const char *path)
 		refuse_for_space(change, path);
 		return;
 	case -ENODEV:
-		rfs_refuse(fs, req, change->operation, error, path, "the contract was removed; nothing was changed");
+		rfs_refuse(fs, req, change->operation, error, path, "the contract was removed meanwhile, and nothing was changed; look for it anew");
 		return;
 	case -EEXIST:
 		rfs_refuse(fs, req, change->operation, error, path, "a contract of that name exists; choose another name");
@@ -104,13 +105,13 @@ static void path_of(struct change *change, char ret_path[RFS_PATH_MAX])
 	struct rfs_contract *c = change->request.contract;
 	char name[RFS_NAME_MAX + 1];
 
-	if (change->request.verb == RFS_CREATE || change->request.verb == RFS_RENAME) {
+	if (change->request.verb == RFS_RESIZE) {
+		rfs_node_size_path(c, ret_path);
+	} else if (change->request.verb == RFS_CREATE || change->request.verb == RFS_RENAME) {
 		rfs_node_path(change->fs, RFS_INO_RESERVATIONS, change->request.new_name, ret_path);
 	} else if (c) {
 		rfs_contract_name(c, name);
 		rfs_node_path(change->fs, RFS_INO_RESERVATIONS, name, ret_path);
-		if (change->operation == RFS_OP_RESIZE || change->operation == RFS_OP_RELEASE)
-			strcat(ret_path, "/size");
 	} else {
 		rfs_node_path(change->fs, RFS_INO_RESERVATIONS, NULL, ret_path);
 	}

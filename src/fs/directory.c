@@ -20,17 +20,13 @@ enum { OFFSET_DOT = 1, OFFSET_DOTDOT = 2 };
 
 static int fill_entry(struct rfs_fs *fs, struct rfs_contract *contract, bool size, struct fuse_entry_param *ret_entry)
 {
-	struct rfs_contract_stat stat;
-	int rc = rfs_contract_stat(contract, &stat);
+	struct fuse_entry_param entry = { .entry_timeout = rfs_node_entry_timeout() };
+	int rc = rfs_node_contract_stat(fs, contract, size, &entry.attr, &entry.attr_timeout);
 
 	if (rc < 0)
 		return rc;
-	*ret_entry = (struct fuse_entry_param) {
-		.ino = rfs_ino_of(stat.id, size),
-		.attr_timeout = rfs_node_attr_timeout(rfs_ino_of(stat.id, size)),
-		.entry_timeout = rfs_node_entry_timeout(),
-	};
-	rfs_node_contract_stat(fs, &stat, size, &ret_entry->attr);
+	entry.ino = entry.attr.st_ino;
+	*ret_entry = entry;
 	return 0;
 }
 
@@ -51,12 +47,8 @@ void rfs_reply_contract(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *
 
 static void reply_fixed(struct rfs_fs *fs, fuse_req_t req, fuse_ino_t ino)
 {
-	struct fuse_entry_param entry = {
-		.ino = ino,
-		.attr_timeout = rfs_node_attr_timeout(ino),
-		.entry_timeout = rfs_node_entry_timeout(),
-	};
-	int rc = rfs_node_stat(fs, ino, rfs_uid_of(req), &entry.attr);
+	struct fuse_entry_param entry = { .ino = ino, .entry_timeout = rfs_node_entry_timeout() };
+	int rc = rfs_node_stat(fs, ino, rfs_uid_of(req), &entry.attr, &entry.attr_timeout);
 
 	if (rc < 0)
 		fuse_reply_err(req, -rc);

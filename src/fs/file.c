@@ -17,13 +17,14 @@ void rfs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct rfs_fs *fs = rfs_fs_of(req);
 	struct stat st;
-	int rc = rfs_node_stat(fs, ino, rfs_uid_of(req), &st);
+	double timeout;
+	int rc = rfs_node_stat(fs, ino, rfs_uid_of(req), &st, &timeout);
 
 	(void) fi;
 	if (rc < 0)
 		fuse_reply_err(req, -rc);
 	else
-		fuse_reply_attr(req, &st, rfs_node_attr_timeout(ino));
+		fuse_reply_attr(req, &st, timeout);
 }
 
 static void refuse_node(struct rfs_fs *fs, fuse_req_t req, fuse_ino_t ino, int error, const char *why)
@@ -32,6 +33,16 @@ static void refuse_node(struct rfs_fs *fs, fuse_req_t req, fuse_ino_t ino, int e
 
 	rfs_node_path(fs, ino, NULL, path);
 	rfs_refuse(fs, req, RFS_OP_OTHER, error, path, "%s", why);
+}
+
+/* An open file outlives its contract. */
+static void refuse_removed(struct rfs_fs *fs, fuse_req_t req, const struct rfs_handle *h)
+{
+	char path[RFS_PATH_MAX];
+
+	rfs_node_size_path(h->contract, path);
+	rfs_refuse(fs, req, RFS_OP_OTHER, -ENODEV, path,
+		   "the contract of this open file was removed, and nothing was changed; close it and look for the contract anew");
 }
 
 static const char read_only[] = "this file can only be read; write to reservations/CONTRACT/size";
@@ -116,7 +127,7 @@ void rfs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, stru
 			rc = rfs_handle_keep(h, text, length);
 	}
 	if (rc == -ENODEV) {
-		refuse_node(fs, req, ino, rc, "the contract of this open file was removed");
+		refuse_removed(fs, req, h);
 		return;
 	}
 	if (rc == -EBADF || rc == -ENOMEM) {
@@ -133,16 +144,14 @@ void rfs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, stru
 
 static void refuse_value(struct rfs_fs *fs, fuse_req_t req, struct rfs_handle *h, int error, const char *data, size_t size)
 {
-	char value[65] = "", shown[4 * sizeof value], path[RFS_PATH_MAX], name[RFS_NAME_MAX + 1];
+	char value[65] = "", shown[4 * sizeof value], path[RFS_PATH_MAX];
 	size_t cut = size < sizeof value - 1 ? size : sizeof value - 1;
 
 	memcpy(value, data, cut);
 	while (cut > 0 && strchr(" \t\n\v\f\r", value[cut - 1]))
 		value[--cut] = '\0';
 	rfs_utf8_escape(value, shown, sizeof shown);
-	rfs_contract_name(h->contract, name);
-	rfs_node_path(fs, RFS_INO_RESERVATIONS, name, path);
-	strcat(path, "/size");
+	rfs_node_size_path(h->contract, path);
 	if (error == -ERANGE)
 		rfs_refuse(fs, req, RFS_OP_RESIZE, error, path, "%s is more than can be counted; write at most %llu", shown,
 			   (unsigned long long) RFS_BYTES_MAX);
@@ -176,7 +185,7 @@ void rfs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size,
 	if (!h || !h->contract)
 		fuse_reply_err(req, EBADF);
 	else if (rfs_contract_stat(h->contract, &stat) < 0)
-		refuse_node(fs, req, ino, -ENODEV, "the contract of this open file was removed; nothing was changed");
+		refuse_removed(fs, req, h);
 	else if (fi->flags & O_APPEND)
 		refuse_node(fs, req, ino, -EINVAL, "a size is replaced, never appended to; write without O_APPEND");
 	else if (offset == 0)
@@ -184,7 +193,7 @@ void rfs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size,
 	else if (size <= RFS_SIZE_TEXT_MAX && rfs_is_white_space(data, size))
 		fuse_reply_write(req, size);
 	else
-		refuse_node(fs, req, ino, -EINVAL, "a size is written whole, in one write at offset 0; nothing was changed");
+		refuse_node(fs, req, ino, -EINVAL, "a size is taken whole, at offset 0; write all of it with one write(2)");
 }
 
 void rfs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

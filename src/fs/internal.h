@@ -135,10 +135,13 @@ static inline fuse_ino_t rfs_ino_of(uint64_t id, bool size)
 /* Finds the contract that `ino` belongs to; the caller owns a reference. -ENOENT it is gone, -ESTALE nobody looked it up. */
 int rfs_node_contract(struct rfs_fs *fs, fuse_ino_t ino, struct rfs_contract **ret_contract);
 void rfs_node_path(struct rfs_fs *fs, fuse_ino_t ino, const char *child, char ret_path[RFS_PATH_MAX]);
-/* `uid`: who asks; last_error is of a different length for everyone. */
-int rfs_node_stat(struct rfs_fs *fs, fuse_ino_t ino, uid_t uid, struct stat *ret_stat);
-void rfs_node_contract_stat(struct rfs_fs *fs, const struct rfs_contract_stat *stat, bool size, struct stat *ret_stat);
-double rfs_node_attr_timeout(fuse_ino_t ino);
+void rfs_node_size_path(struct rfs_contract *contract, char ret_path[RFS_PATH_MAX]);
+/* `uid`: who asks; last_error is of a different length for everyone. `ret_timeout`: for how many seconds the kernel may
+ * keep it. */
+int rfs_node_stat(struct rfs_fs *fs, fuse_ino_t ino, uid_t uid, struct stat *ret_stat, double *ret_timeout);
+/* The same of a contract's directory or `size` that the kernel is about to learn of. */
+int rfs_node_contract_stat(struct rfs_fs *fs, struct rfs_contract *contract, bool size, struct stat *ret_stat,
+			   double *ret_timeout);
 double rfs_node_entry_timeout(void);
 
 /* text.c: what files hold */

@@ -14,6 +14,9 @@
 /* Seconds. All changes to names go through this mount's kernel, so it may keep them. */
 #define KEEP_LONG 86400.0
 
+/* A contract that was changed less than this many seconds ago is likely to be changed again. */
+#define HOT 1
+
 const struct rfs_fixed rfs_root_entries[] = {
 	{ "available", RFS_INO_AVAILABLE },   { "capacity", RFS_INO_CAPACITY },         { "reserved", RFS_INO_RESERVED },
 	{ "status", RFS_INO_STATUS },         { "last_error", RFS_INO_LAST_ERROR },     { "metrics", RFS_INO_METRICS },
@@ -24,13 +27,6 @@ const size_t rfs_root_entry_count = sizeof rfs_root_entries / sizeof rfs_root_en
 double rfs_node_entry_timeout(void)
 {
 	return KEEP_LONG;
-}
-
-/* The kernel drops what it keeps of a directory when it changes it; a contract's nodes are invalidated when its size is
- * written. The figures change by themselves. */
-double rfs_node_attr_timeout(fuse_ino_t ino)
-{
-	return rfs_ino_is_dir(ino) || rfs_ino_is_contract(ino) ? KEEP_LONG : 0;
 }
 
 int rfs_node_contract(struct rfs_fs *fs, fuse_ino_t ino, struct rfs_contract **ret_contract)
@@ -75,10 +71,19 @@ void rfs_node_path(struct rfs_fs *fs, fuse_ino_t ino, const char *child, char re
 			child_shown);
 }
 
-void rfs_node_contract_stat(struct rfs_fs *fs, const struct rfs_contract_stat *stat, bool size, struct stat *ret_stat)
+void rfs_node_size_path(struct rfs_contract *contract, char ret_path[RFS_PATH_MAX])
 {
-	char text[RFS_TEXT_MAX];
+	char name[RFS_NAME_MAX + 1], shown[4 * RFS_NAME_MAX + 1];
+
+	rfs_contract_name(contract, name);
+	rfs_utf8_escape(name, shown, sizeof shown);
+	(void) snprintf(ret_path, RFS_PATH_MAX, "reservations/%s/size", shown);
+}
+
+static void fill_stat(struct rfs_fs *fs, const struct rfs_contract_stat *stat, bool size, struct stat *ret_stat)
+{
 	struct timespec changed = { .tv_sec = stat->changed.seconds, .tv_nsec = stat->changed.nanoseconds };
+	char text[RFS_TEXT_MAX];
 
 	*ret_stat = (struct stat) {
 		.st_ino = rfs_ino_of(stat->id, size),
@@ -98,7 +103,41 @@ void rfs_node_contract_stat(struct rfs_fs *fs, const struct rfs_contract_stat *s
 	}
 }
 
-static int fixed_stat(struct rfs_fs *fs, fuse_ino_t ino, uid_t uid, struct stat *ret_stat)
+/* The kernel drops what it keeps of `size` by itself when that is written. Of the directory it must be told, so that is
+ * watched. */
+int rfs_node_contract_stat(struct rfs_fs *fs, struct rfs_contract *contract, bool size, struct stat *ret_stat,
+			   double *ret_timeout)
+{
+	struct rfs_contract_stat stat;
+	int rc = size ? rfs_contract_stat(contract, &stat) : rfs_contract_watch(contract, &stat);
+
+	if (rc < 0)
+		return rc;
+	fill_stat(fs, &stat, size, ret_stat);
+	*ret_timeout = KEEP_LONG;
+	return 0;
+}
+
+/* A directory whose attributes are asked for so soon after a change is on the way to the next one: keeping them would
+ * only mean to tell the kernel again. */
+static int dir_stat(struct rfs_fs *fs, struct rfs_contract *c, struct stat *ret_stat, double *ret_timeout)
+{
+	struct rfs_contract_stat stat;
+	struct timespec now;
+	int rc = rfs_contract_stat(c, &stat);
+
+	if (rc < 0)
+		return rc;
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (now.tv_sec - stat.changed.seconds > HOT)
+		return rfs_node_contract_stat(fs, c, false, ret_stat, ret_timeout);
+	fill_stat(fs, &stat, false, ret_stat);
+	*ret_timeout = 0;
+	return 0;
+}
+
+/* The kernel drops what it keeps of a directory when it changes it; the figures change by themselves. */
+static int fixed_stat(struct rfs_fs *fs, fuse_ino_t ino, uid_t uid, struct stat *ret_stat, double *ret_timeout)
 {
 	struct rfs_totals totals;
 	char text[RFS_TEXT_MAX];
@@ -135,23 +174,24 @@ static int fixed_stat(struct rfs_fs *fs, fuse_ino_t ino, uid_t uid, struct stat 
 			st.st_mtim = st.st_ctim = rfs_last_event(fs);
 	}
 	*ret_stat = st;
+	*ret_timeout = rfs_ino_is_dir(ino) ? KEEP_LONG : 0;
 	return 0;
 }
 
-int rfs_node_stat(struct rfs_fs *fs, fuse_ino_t ino, uid_t uid, struct stat *ret_stat)
+int rfs_node_stat(struct rfs_fs *fs, fuse_ino_t ino, uid_t uid, struct stat *ret_stat, double *ret_timeout)
 {
-	struct rfs_contract_stat stat;
 	struct rfs_contract *c;
 	int rc;
 
 	if (ino < RFS_INO_FIXED_END)
-		return fixed_stat(fs, ino, uid, ret_stat);
+		return fixed_stat(fs, ino, uid, ret_stat, ret_timeout);
 	rc = rfs_node_contract(fs, ino, &c);
 	if (rc < 0)
 		return rc == -ENOENT && rfs_ino_is_size(ino) ? -ENODEV : rc;
-	rc = rfs_contract_stat(c, &stat);
+	if (rfs_ino_is_size(ino))
+		rc = rfs_node_contract_stat(fs, c, true, ret_stat, ret_timeout);
+	else
+		rc = dir_stat(fs, c, ret_stat, ret_timeout);
 	rfs_contract_unref(c);
-	if (rc == 0)
-		rfs_node_contract_stat(fs, &stat, rfs_ino_is_size(ino), ret_stat);
 	return rc;
 }

@@ -18,6 +18,7 @@ static void refuse_entry(fuse_req_t req, fuse_ino_t parent, const char *name, in
 	rfs_refuse(fs, req, RFS_OP_OTHER, error, path, "%s", why);
 }
 
+static const char fixed_entry[] = "this entry belongs to the tree and cannot be removed; remove contracts, with rmdir";
 static const char only_contracts[] = "nothing can be created here; create a contract with mkdir reservations/NAME";
 
 void rfs_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
@@ -82,7 +83,7 @@ void rfs_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	int rc;
 
 	if (!rfs_ino_is_contract_dir(parent)) {
-		refuse_entry(req, parent, name, -EPERM, "this entry cannot be removed");
+		refuse_entry(req, parent, name, -EPERM, fixed_entry);
 		return;
 	}
 	rc = strcmp(name, "size") == 0 ? rfs_node_contract(fs, parent, &c) : -ENOENT;
@@ -117,7 +118,7 @@ void rfs_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (parent == RFS_INO_RESERVATIONS)
 		with_contract(rfs_fs_of(req), req, name, remove_contract, NULL);
 	else
-		refuse_entry(req, parent, name, -EPERM, "this entry cannot be removed");
+		refuse_entry(req, parent, name, -EPERM, fixed_entry);
 }
 
 void rfs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
@@ -126,7 +127,7 @@ void rfs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino
 	if (flags & ~(unsigned int) RENAME_NOREPLACE)
 		refuse_entry(req, parent, name, -EINVAL, "contracts cannot be exchanged; rename them one after the other");
 	else if (parent != RFS_INO_RESERVATIONS || new_parent != RFS_INO_RESERVATIONS)
-		refuse_entry(req, parent, name, -EPERM, "only contracts can be renamed, and only within reservations");
+		refuse_entry(req, parent, name, -EPERM, "this cannot be renamed; rename contracts, from one name in reservations to another");
 	else
 		with_contract(rfs_fs_of(req), req, name, rfs_change_rename, new_name);
 }

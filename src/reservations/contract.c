@@ -108,15 +108,27 @@ void rfs_contract_unpin(struct rfs_contract *contract, uint64_t count)
 	rfs_contract_unpin_locked(contract, count);
 }
 
+static int stat_locked(const struct rfs_contract *c, struct rfs_contract_stat *ret_stat)
+{
+	ret_stat->id = c->id;
+	if (!c->exists)
+		return -ENODEV;
+	ret_stat->size_bytes = c->size_bytes;
+	ret_stat->changed = c->changed;
+	return 0;
+}
+
 int rfs_contract_stat(struct rfs_contract *contract, struct rfs_contract_stat *ret_stat)
 {
 	RFS_LOCK(&contract->owner->lock);
-	ret_stat->id = contract->id;
-	if (!contract->exists)
-		return -ENODEV;
-	ret_stat->size_bytes = contract->size_bytes;
-	ret_stat->changed = contract->changed;
-	return 0;
+	return stat_locked(contract, ret_stat);
+}
+
+int rfs_contract_watch(struct rfs_contract *contract, struct rfs_contract_stat *ret_stat)
+{
+	RFS_LOCK(&contract->owner->lock);
+	contract->watched = true;
+	return stat_locked(contract, ret_stat);
 }
 
 void rfs_contract_name(struct rfs_contract *contract, char *ret_name)

@@ -43,6 +43,7 @@ struct rfs_contract {
 	uint64_t refs;
 	uint64_t pins;
 	unsigned queued; /* requests for it that are not answered yet */
+	bool watched; /* see rfs_contract_watch */
 	bool exists;  /* answered as created, and not as removed */
 	bool stored;  /* the Datastore has its rows */
 	bool storing; /* the open transaction puts them */

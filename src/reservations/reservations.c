@@ -353,7 +353,6 @@ static void enqueue_locked(struct rfs_reservations *r, struct rfs_request *reque
 		r->structural++;
 	request->queued = true;
 	TAILQ_INSERT_TAIL(&r->queue, request, link);
-	pthread_cond_signal(&r->work);
 }
 
 /* Creates in memory, if the name is known to be free; -EAGAIN: the writer has to. */
@@ -463,6 +462,18 @@ static int try_now_locked(struct rfs_reservations *r, struct rfs_request *reques
 	return -EAGAIN;
 }
 
+/* Decides at once, or queues: -EAGAIN. */
+static int decide(struct rfs_reservations *r, struct rfs_request *request)
+{
+	int rc;
+
+	RFS_LOCK(&r->lock);
+	rc = try_now_locked(r, request);
+	if (rc == -EAGAIN)
+		enqueue_locked(r, request);
+	return rc;
+}
+
 void rfs_reservations_submit(struct rfs_reservations *r, struct rfs_request *request)
 {
 	int rc = 0;
@@ -476,15 +487,12 @@ void rfs_reservations_submit(struct rfs_reservations *r, struct rfs_request *req
 			return;
 		}
 	}
-	if (rc == 0 || rc == -EAGAIN) {
-		RFS_LOCK(&r->lock);
-		rc = try_now_locked(r, request);
-		if (rc == -EAGAIN) {
-			enqueue_locked(r, request);
-			return;
-		}
-	}
-	request->done(request, rc);
+	if (rc == 0 || rc == -EAGAIN)
+		rc = decide(r, request);
+	if (rc == -EAGAIN)
+		pthread_cond_signal(&r->work); /* without the lock, which the writer would only wake up to wait for */
+	else
+		request->done(request, rc);
 }
 
 struct waiter {

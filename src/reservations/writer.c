@@ -177,15 +177,24 @@ static void return_unstored_locked(struct rfs_reservations *r, struct rfs_contra
 	r->deferred++;
 }
 
+static void note_answered(struct rfs_reservations *r, struct rfs_request *request, int error)
+{
+	struct rfs_contract *c = request->contract;
+
+	RFS_LOCK(&r->lock);
+	if (c)
+		c->queued--;
+	if (request->verb == RFS_RESIZE && error == 0) {
+		request->watched = c->watched;
+		c->watched = false;
+	}
+	if (request->verb == RFS_RENAME || request->verb == RFS_CREATE)
+		r->structural--;
+}
+
 static void answer(struct rfs_reservations *r, struct rfs_request *request, int error)
 {
-	{
-		RFS_LOCK(&r->lock);
-		if (request->contract)
-			request->contract->queued--;
-		if (request->verb == RFS_RENAME || request->verb == RFS_CREATE)
-			r->structural--;
-	}
+	note_answered(r, request, error);
 	request->done(request, error);
 }
 
