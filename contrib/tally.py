@@ -19,12 +19,15 @@ class Tally:
         self.passed, self.failed, self.skipped = 0, [], []
 
     def tap(self, program, text):
-        """Counts the lines of `text`; returns how many failed."""
-        failed = 0
+        """Counts the lines of `text`; returns how many failed. What a test says about its failure is kept with it."""
+        failed, explains = 0, False
         for line in text.splitlines():
             match = LINE.match(line)
             if not match:
+                if explains and line.startswith("#"):
+                    self.failed[-1] += "\n    " + line[:200]
                 continue
+            explains = False
             directive = DIRECTIVE.search(" " + match[2])
             name = f"{program}: {DIRECTIVE.sub('', ' ' + match[2]).strip()}"
             if directive and directive[1].lower() == "skip":
@@ -32,7 +35,7 @@ class Tally:
             elif match[1] == "ok":
                 self.passed += 1
             else:
-                failed += 1
+                failed, explains = failed + 1, True
                 self.failed.append(name)
         return failed
 
