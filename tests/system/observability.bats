@@ -13,7 +13,7 @@ also_teardown() {
 
 # Python that reads the exposition format, strictly: {(name, labels): value}, and {name: type}.
 metrics_py() {
-	py "$@" <<-END
+	py <<-END
 		METRIC = re.compile(r'([a-z_]+)\{((?:[a-z]+="(?:[^"\\\\\n]|\\\\[\\\\"n])*",?)*)\} ([0-9.e+-]+)')
 		LABEL = re.compile(r'([a-z]+)="((?:[^"\\\\]|\\\\.)*)"')
 
