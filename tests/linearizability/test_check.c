@@ -294,7 +294,7 @@ static void planted_bugs_are_found(void **state)
 		record_planted(bugs[i], 5000, &result);
 		if (result.linearizable)
 			fail_msg("bug %u was not found in %u histories", (unsigned) bugs[i], result.histories);
-		print_message("bug %u was found in history %u\n", (unsigned) bugs[i], result.histories);
+		print_message("# bug %u was found in history %u\n", (unsigned) bugs[i], result.histories);
 	}
 }
 

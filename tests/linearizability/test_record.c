@@ -32,7 +32,7 @@ static void record_on(struct rfs_datastore *ds, unsigned histories, uint64_t see
 	subject_reservations_free(s);
 	assert_int_equal(rfs_reservations_close(r), 0);
 
-	print_message("%u histories, %" PRIu64 " requests, %" PRIu64 " beside another, %" PRIu64 " refused, %" PRIu64
+	print_message("# %u histories, %" PRIu64 " requests, %" PRIu64 " beside another, %" PRIu64 " refused, %" PRIu64
 		      " states\n",
 		      result.histories, result.requests, result.overlapping, result.refused, result.states);
 	assert_true(result.linearizable);
