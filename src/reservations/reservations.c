@@ -389,6 +389,12 @@ static int create_now(struct rfs_reservations *r, struct rfs_request *request)
 	return 0;
 }
 
+static bool is_stopping(struct rfs_reservations *r)
+{
+	RFS_LOCK(&r->lock);
+	return r->stopping;
+}
+
 /* The name is looked up first, whose answer create_now finds in memory; the few that were pushed out there in between
  * are for the writer. */
 static int try_create(struct rfs_reservations *r, struct rfs_request *request)
@@ -396,6 +402,8 @@ static int try_create(struct rfs_reservations *r, struct rfs_request *request)
 	struct rfs_contract *c;
 	int rc = rfs_name_check(request->new_name);
 
+	if (rc == 0 && is_stopping(r))
+		rc = -ESHUTDOWN;
 	if (rc == 0 && !request->from_memory) {
 		rc = rfs_reservations_lookup(r, request->new_name, &c);
 		if (rc == 0)
