@@ -259,6 +259,30 @@ static int change_failed(struct rfs_sqlite *store, int code)
 	return store->failed;
 }
 
+static int no_room(struct rfs_sqlite *store)
+{
+	rfs_sqlite_say(store, "%s: the disk is full, and the room set aside for new records used up; free some space",
+		       store->name);
+	store->room_is_short = true;
+	return store->failed = -ENOSPC;
+}
+
+/* SQLITE_FULL for a record that would be new, where there is room only to change what is there. */
+static int check_room(struct rfs_sqlite *store, const char *key)
+{
+	sqlite3_stmt *statement = store->writer.statements[RFS_SQLITE_GET];
+
+	if (!store->is_near_end)
+		return SQLITE_OK;
+	int code = sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC);
+	if (code == SQLITE_OK)
+		code = sqlite3_step(statement);
+	sqlite3_reset(statement);
+	if (code == SQLITE_DONE)
+		return SQLITE_FULL;
+	return code == SQLITE_ROW ? SQLITE_OK : code;
+}
+
 static int sqlite_txn_put(struct rfs_datastore *ds, const char *key, const char *value)
 {
 	struct rfs_sqlite *store = store_of(ds);
@@ -267,7 +291,11 @@ static int sqlite_txn_put(struct rfs_datastore *ds, const char *key, const char 
 
 	if (store->failed)
 		return store->failed;
-	int code = sqlite3_bind_text(statement, 1, key, (int) key_length, SQLITE_STATIC);
+	int code = check_room(store, key);
+	if (code == SQLITE_FULL)
+		return no_room(store);
+	if (code == SQLITE_OK)
+		code = sqlite3_bind_text(statement, 1, key, (int) key_length, SQLITE_STATIC);
 	if (code == SQLITE_OK)
 		code = sqlite3_bind_text(statement, 2, value, (int) value_length, SQLITE_STATIC);
 	if (code == SQLITE_OK)

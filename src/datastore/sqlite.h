@@ -49,6 +49,7 @@ enum rfs_sqlite_statement {
 	RFS_SQLITE_COMMIT,
 	RFS_SQLITE_ROLLBACK,
 	RFS_SQLITE_PAGE_COUNT,
+	RFS_SQLITE_FREELIST_COUNT,
 	RFS_SQLITE_STATEMENTS
 };
 
@@ -94,6 +95,7 @@ struct rfs_sqlite {
 	int page_bytes;
 	int64_t room_bytes;    /* how long the main file can get without asking the file system; 0: not known */
 	bool room_is_short;    /* a put failed for want of room */
+	bool is_near_end;      /* what is left of the room is kept for changes; no new records */
 };
 
 /* sqlite_error.c */
@@ -129,6 +131,9 @@ int rfs_sqlite_resolve(struct rfs_sqlite *store, const char *path);
 /* Makes this store the file's only user in this process. */
 int rfs_sqlite_claim(struct rfs_sqlite *store);
 void rfs_sqlite_unclaim(struct rfs_sqlite *store);
+
+/* Asks the file system to overwrite the file in place; the file is empty. */
+void rfs_sqlite_set_no_copy_on_write(int fd);
 
 /* Opens store->fd, and refuses what is not the claimed file, in use by another process, or not a Datastore.
  * SQLite must not have the file open in this process. */

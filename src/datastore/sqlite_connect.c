@@ -37,6 +37,7 @@ static const char *const statement_texts[RFS_SQLITE_STATEMENTS] = {
 	[RFS_SQLITE_COMMIT] = "COMMIT",
 	[RFS_SQLITE_ROLLBACK] = "ROLLBACK",
 	[RFS_SQLITE_PAGE_COUNT] = "PRAGMA page_count",
+	[RFS_SQLITE_FREELIST_COUNT] = "PRAGMA freelist_count",
 };
 
 static int failed(const struct rfs_sqlite *store, sqlite3 *db, int code)
@@ -241,6 +242,7 @@ void rfs_sqlite_disconnect(struct rfs_sqlite *store)
 	store->main_bytes = 0;
 	store->room_bytes = 0;
 	store->room_is_short = false;
+	store->is_near_end = false;
 	if (store->fd >= 0)
 		close(store->fd);
 	store->fd = -1;

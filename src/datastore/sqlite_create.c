@@ -11,11 +11,9 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/ioctl.h>
 #include <time.h>
 
 #include "util/cleanup.h"
@@ -65,17 +63,6 @@ static void remove_draft(const char *draft)
 	}
 }
 
-/* On btrfs every overwrite of a block takes a new one, which a full disk doesn't have; a file with this flag is written
- * in place. It takes effect on empty files only. Where there is no such flag, nothing is lost. */
-static void set_no_copy_on_write(int fd)
-{
-	int flags;
-	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
-		flags |= FS_NOCOW_FL;
-		(void) ioctl(fd, FS_IOC_SETFLAGS, &flags);
-	}
-}
-
 static int write_draft(const struct rfs_sqlite *store, const char *draft)
 {
 	sqlite3 *db = NULL;
@@ -105,7 +92,7 @@ static int make_draft(const struct rfs_sqlite *store, const char *draft)
 	_cleanup_fd_ int fd = open(draft, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return rfs_sqlite_system_failed(store, errno, "cannot be created");
-	set_no_copy_on_write(fd);
+	rfs_sqlite_set_no_copy_on_write(fd);
 	int rc = write_draft(store, draft);
 	return rc ? rc : sync_draft(store, draft);
 }

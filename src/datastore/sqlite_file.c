@@ -15,7 +15,9 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 
 #include "util/cleanup.h"
@@ -114,6 +116,17 @@ void rfs_sqlite_unclaim(struct rfs_sqlite *store)
 	if (store->is_claimed)
 		LIST_REMOVE(store, claimed);
 	store->is_claimed = false;
+}
+
+/* On btrfs every overwrite of a block takes a new one, which a full disk doesn't have; a file with this flag is written
+ * in place. It takes effect on empty files only. Where there is no such flag, nothing is lost. */
+void rfs_sqlite_set_no_copy_on_write(int fd)
+{
+	int flags;
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
+		flags |= FS_NOCOW_FL;
+		(void) ioctl(fd, FS_IOC_SETFLAGS, &flags);
+	}
 }
 
 /* The process that holds a lock on the file; 0: none does; -1: one that cannot be named. */

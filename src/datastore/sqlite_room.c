@@ -30,6 +30,7 @@
 #define MAIN_STEP_SHARE 256 /* of the file system's size */
 #define MAIN_LEAST_STEP_BYTES (2 * MIB)
 #define MAIN_MOST_STEP_BYTES (64 * MIB)
+#define MAIN_LEAST_GAIN_BYTES (MIB / 4) /* a nearly full disk is not scraped for less */
 
 static int64_t file_system_bytes(const struct rfs_sqlite *store)
 {
@@ -55,6 +56,14 @@ static int extend_wal(sqlite3_file *file, int64_t from, int64_t to)
 	return file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
 }
 
+/* The WAL is empty. */
+static void prepare_wal(const struct rfs_sqlite *store)
+{
+	_cleanup_fd_ int fd = open(store->wal_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0)
+		rfs_sqlite_set_no_copy_on_write(fd);
+}
+
 static int no_wal_room(const struct rfs_sqlite *store, int64_t want)
 {
 	rfs_sqlite_say(store, "%s: no space left on the disk to set aside %" PRId64 " bytes for its -wal file; "
@@ -70,6 +79,8 @@ int rfs_sqlite_make_wal_room(struct rfs_sqlite *store)
 	sqlite3_int64 have;
 
 	int code = file->pMethods->xFileSize(file, &have);
+	if (code == SQLITE_OK && have == 0)
+		prepare_wal(store);
 	if (code == SQLITE_OK && have < want)
 		code = extend_wal(file, have, want);
 	if (code == SQLITE_OK) {
@@ -170,17 +181,26 @@ static int64_t main_step(const struct rfs_sqlite *store)
 	return step > MAIN_MOST_STEP_BYTES ? MAIN_MOST_STEP_BYTES : step / store->page_bytes * store->page_bytes;
 }
 
-/* The most, up to `used + step`, that the file system gives. -EOPNOTSUPP: it knows no such thing. */
-static int allocate(struct rfs_sqlite *store, int64_t used, int64_t step, int64_t *ret_bytes)
+/* A multiple of `step`, so that opening the file again asks for no more than it has. */
+static int64_t wanted_room(int64_t used, int64_t step)
 {
-	for (int64_t ahead = step; ahead >= store->page_bytes; ahead /= 2) {
+	return (used + step / 2 + step - 1) / step * step;
+}
+
+/* `want`, or as much above `used` as the file system still gives. Returns 0 or an errno value (negative). */
+static int allocate(struct rfs_sqlite *store, int64_t used, int64_t want, int64_t *ret_bytes)
+{
+	int64_t ahead = want - used;
+
+	do {
 		if (fallocate(store->fd, FALLOC_FL_KEEP_SIZE, 0, used + ahead) == 0) {
 			*ret_bytes = used + ahead;
 			return 0;
 		}
 		if (errno != ENOSPC && errno != EDQUOT && errno != EINTR)
 			return -errno;
-	}
+		ahead = ahead / 2 / store->page_bytes * store->page_bytes;
+	} while (ahead >= MAIN_LEAST_GAIN_BYTES);
 	*ret_bytes = used;
 	return 0;
 }
@@ -192,10 +212,9 @@ static int limit_pages(struct rfs_sqlite *store)
 	return rfs_sqlite_run_script(store, store->writer.db, sql);
 }
 
-/* How long the main file is once all of the WAL is in it. */
-static int used_bytes(struct rfs_sqlite *store, int64_t *ret_bytes)
+static int count_bytes(struct rfs_sqlite *store, enum rfs_sqlite_statement which, int64_t *ret_bytes)
 {
-	sqlite3_stmt *statement = store->writer.statements[RFS_SQLITE_PAGE_COUNT];
+	sqlite3_stmt *statement = store->writer.statements[which];
 	int code = sqlite3_step(statement);
 	int64_t bytes = sqlite3_column_int64(statement, 0) * store->page_bytes;
 	sqlite3_reset(statement);
@@ -205,24 +224,48 @@ static int used_bytes(struct rfs_sqlite *store, int64_t *ret_bytes)
 	return 0;
 }
 
-int rfs_sqlite_make_main_room(struct rfs_sqlite *store)
+static int extend_main_room(struct rfs_sqlite *store, int64_t used, int64_t step)
 {
-	int64_t used = 0, room = 0, step = main_step(store);
+	int64_t room = 0;
 
-	int rc = used_bytes(store, &used);
-	if (rc)
-		return rc;
-	if (!store->room_is_short && store->room_bytes - used >= step / 2)
-		return 0;
-	store->room_is_short = false;
-	rc = allocate(store, used, step, &room);
+	int rc = allocate(store, used, wanted_room(used, step), &room);
 	if (rc == -EOPNOTSUPP || rc == -ENOSYS)
 		return 0; /* the file then grows as it must, and the disk may say no */
 	if (rc)
 		return rfs_sqlite_system_failed(store, -rc, "no room can be set aside for it");
+	if (room <= store->room_bytes)
+		return 0;
 	/* What is allocated must outlast a crash, as the commits do that rely on it. */
-	if (room > store->room_bytes && fsync(store->fd))
+	if (fsync(store->fd))
 		return rfs_sqlite_system_failed(store, errno, "no room can be set aside for it");
 	store->room_bytes = room;
 	return limit_pages(store);
+}
+
+/* The last of the room is kept for changes of what is there: a record that gets longer may split its page. */
+static int keep_last_room(struct rfs_sqlite *store, int64_t used, int64_t step)
+{
+	int64_t left = store->room_bytes - used, unused = 0;
+
+	store->is_near_end = false;
+	if (store->room_bytes == 0 || left >= step / 4)
+		return 0;
+	int rc = count_bytes(store, RFS_SQLITE_FREELIST_COUNT, &unused);
+	if (rc)
+		return rc;
+	store->is_near_end = left + unused < step / 4;
+	return 0;
+}
+
+int rfs_sqlite_make_main_room(struct rfs_sqlite *store)
+{
+	int64_t step = main_step(store);
+	int64_t used = 0; /* how long the main file is once all of the WAL is in it */
+
+	int rc = count_bytes(store, RFS_SQLITE_PAGE_COUNT, &used);
+	if (!rc && (store->room_is_short || store->room_bytes - used < step / 2)) {
+		store->room_is_short = false;
+		rc = extend_main_room(store, used, step);
+	}
+	return rc ? rc : keep_last_room(store, used, step);
 }

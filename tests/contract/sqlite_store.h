@@ -72,4 +72,19 @@ static inline void store_sql(const char *path, const char *sql)
 	assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
+/* What SQLite itself thinks of the file. */
+static inline void store_check_integrity(const char *path)
+{
+	sqlite3 *db;
+	sqlite3_stmt *statement;
+
+	/* unix-excl: it needs no -shm file, for which a full disk has no room. */
+	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, "unix-excl"), SQLITE_OK);
+	assert_int_equal(sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &statement, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+	assert_string_equal(sqlite3_column_text(statement, 0), "ok");
+	sqlite3_finalize(statement);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
 #endif
