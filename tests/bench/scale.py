@@ -43,12 +43,12 @@ def generate(tools, repo, contracts):
     return time.monotonic() - start
 
 
-def repeated(peer, workload, contracts, **options):
+def repeated(peer, workload, contracts, turns):
     """The median over several runs, each with cold names and other contracts."""
     runs = []
     for seed in range(REPEATS):
         drop_caches(2)
-        runs.append(peer.load(workload, turns=TURNS, N=contracts, p=PREFIX, s=seed, **options))
+        runs.append(peer.load(workload, turns=turns, N=contracts, p=PREFIX, s=seed))
     return {field: statistics.median(run[field] for run in runs) for field in ("p50_us", "mean_us", "p99_us", "rate")}
 
 
@@ -78,20 +78,21 @@ def measure(peer, repo, contracts, progress):
     progress(f"{contracts:,} contracts: start")
     result["start_cold_seconds"] = peer.mount_repo(repo, options)
     result["memory_mounted"] = memory(peer.process.pid)
-    result["bytes"] = sum(datastore_bytes(repo).values())
+    result["files"] = datastore_bytes(repo)
     try:
         read_through(directory)
+        peer.pin(min(os.sched_getaffinity(0)))
         for workload in ("lookup", "lookup-missing", "resize-any"):
             progress(f"{contracts:,} contracts: {workload}")
-            result[workload] = repeated(peer, workload, contracts)
+            result[workload] = repeated(peer, workload, contracts, TURNS)
+        progress(f"{contracts:,} contracts: find")
+        result["find"] = repeated(peer, "find", contracts, 1)
         progress(f"{contracts:,} contracts: mkdir, rmdir")
         result["mkdir"], result["rmdir"] = made_and_removed(peer)
+        peer.unpin()
         progress(f"{contracts:,} contracts: ls")
         drop_caches(2)
         result["ls"] = listing(peer)
-        progress(f"{contracts:,} contracts: find")
-        drop_caches(2)
-        result["find"] = peer.load("find", turns=30)
         result["memory_after"] = memory(peer.process.pid)
         result["idle"] = idle(peer, 2)
     finally:
@@ -114,7 +115,7 @@ def run(tools, directory, sizes, progress):
         seconds = generate(tools, repo, contracts)
         result = measure(peer, repo, contracts, progress)
         result["generate_seconds"] = seconds
-        result["bytes_per_contract"] = result["bytes"] / contracts
+        result["bytes_per_contract"] = result["files"]["datastore.db"] / contracts
         results.append(result)
         shutil.rmtree(peer.directory)
     return results

@@ -78,6 +78,7 @@ class Sampler:
     def __exit__(self, *_):
         self.ended.set()
         self.thread.join()
+        self.largest = max(self.largest, self.function())
 
 
 def read_under_load(peer, clients, seconds):
