@@ -1,0 +1,347 @@
+# shellcheck shell=bats disable=SC2016,SC2317
+# SPDX-License-Identifier: MIT
+# mount8.bats: mount(8), umount(8) and fstab(5), the real ones. They look for a file system's helper in /sbin alone, so each
+# test has a mount namespace where the two helpers stand there, as they do after an installation, and an fstab of its own.
+
+load lib.bash
+
+HOLDER=''
+
+setup_file() {
+	[ "$EUID" -eq 0 ] || skip "mounting needs root"
+}
+
+also_teardown() {
+	[ -z "$HOLDER" ] || kill "$HOLDER" || :
+}
+
+# namespace: makes it. inside COMMAND... runs commands in it.
+namespace() {
+	mkdir "$T/sbin" "$T/sbin.real" "$T/dev"
+	: >"$T/fstab"
+	cat >"$T/enter" <<-'END'
+		set -eu
+		mount --make-rprivate /
+		mount --bind /usr/sbin "$T/sbin.real"
+		ln -s "$T/sbin.real/"* "$T/sbin/"
+		ln -sf "$RESERVEFS" "$T/sbin/mount.reservefs"
+		ln -sf "$RESERVEFS" "$T/sbin/mount.fuse.reservefs"
+		mount --bind "$T/sbin" /usr/sbin
+		[ /sbin -ef /usr/sbin ] || mount --bind "$T/sbin" /sbin
+		mount --bind "$T/fstab" /etc/fstab
+		mknod -m 666 "$T/dev/fuse" c 10 229
+		mount --bind "$T/dev/fuse" /dev/fuse
+		echo "$$" >"$T/holder"
+		exec sleep infinity
+	END
+	[ -e /etc/fstab ] || skip "there is no /etc/fstab to put another one over"
+	unshare -m bash "$T/enter" </dev/null >/dev/null 2>"$T/namespace.err" 3>&- &
+	HOLDER=$!
+	eventually test -s "$T/holder"
+}
+
+inside() {
+	nsenter -t "$HOLDER" -m --wd="$T" -- env --default-signal=INT,QUIT "$@" 3>&-
+}
+
+inside_as_nobody() {
+	inside setpriv --reuid "$NOBODY" --regid "$NOBODY" --clear-groups "$@"
+}
+
+# How often something is mounted on DIRECTORY.
+mounts_on() {
+	inside awk -v on="$1" '$5 == on' /proc/self/mountinfo | wc -l
+}
+
+# What mountinfo shows as source of what is mounted on DIRECTORY.
+source_on() {
+	inside awk -v on="$1" '$5 == on { sub(/.* - /, ""); print $2 }' /proc/self/mountinfo
+}
+
+# The pids of the daemons in the namespace.
+daemons() {
+	local process
+	for process in /proc/[0-9]*; do
+		[ "$process/exe" -ef "$RESERVEFS" ] && [ "$process/ns/mnt" -ef "/proc/$HOLDER/ns/mnt" ] && echo "${process#/proc/}"
+	done 2>/dev/null
+	:
+}
+
+served_no_more() {
+	[ -z "$(daemons)" ]
+}
+
+# unmounted DIRECTORY: umount(8), after which the daemon ends.
+unmounted() {
+	inside umount "$1"
+	eventually served_no_more
+}
+
+@test "mount -t reservefs and -t fuse.reservefs" {
+	namespace
+	local type
+	for type in reservefs fuse.reservefs; do
+		run -0 inside mount -t "$type" "$REPO" "$MNT"
+		equal "" "$output"
+		inside cat "$MNT/available"
+		equal fuse.reservefs "$(inside findmnt -rno FSTYPE -M "$MNT")"
+		equal "$REPO" "$(source_on "$MNT")"
+		unmounted "$MNT"
+	done
+}
+
+@test "mount -t reservefs -o capacity=..., with options of ours, of FUSE and of mount" {
+	namespace
+	inside mount -t reservefs -o repo=quota,capacity=10G,pool=p1,allow_other,ro,noatime "$REPO" "$MNT"
+	equal 10737418240 "$(inside cat "$MNT/capacity")"
+	inside grep -qF 'pool="p1"' "$MNT/metrics"
+	run ! inside mkdir "$MNT/reservations/c1"
+	[[ $output == *"Read-only file system"* ]]
+	inside_as_nobody cat "$MNT/available"
+	unmounted "$MNT"
+}
+
+@test "fstab: mount -a mounts both types, and not again what is mounted" {
+	namespace
+	mkdir "$T/repo2" "$T/mnt2"
+	cat >"$T/fstab" <<-END
+		$REPO $MNT reservefs repo=quota,capacity=10G 0 0
+		$T/repo2 $T/mnt2 fuse.reservefs repo=quota,capacity=20G 0 0
+	END
+	
+	for _ in 1 2 3; do
+		run -0 inside mount -a
+		equal "" "$output"
+		equal "1 1" "$(mounts_on "$MNT") $(mounts_on "$T/mnt2")"
+	done
+	equal "10737418240 21474836480" "$(inside cat "$MNT/capacity") $(inside cat "$T/mnt2/capacity")"
+	inside umount "$T/mnt2"
+	inside mount -a
+	equal "1 1" "$(mounts_on "$MNT") $(mounts_on "$T/mnt2")"
+	inside umount -a -t fuse.reservefs
+	eventually served_no_more
+}
+
+@test "fstab: mount -a -T FILE, mount MOUNTPOINT and umount MOUNTPOINT" {
+	namespace
+	echo "$REPO $MNT reservefs repo=quota,capacity=10G,noauto 0 0" >"$T/fstab"
+	echo "$REPO $MNT reservefs repo=quota,capacity=20G 0 0" >"$T/other"
+	inside mount -a
+	equal 0 "$(mounts_on "$MNT")"
+	inside mount "$MNT"
+	equal 10737418240 "$(inside cat "$MNT/capacity")"
+	unmounted "$MNT"
+	inside mount -a -T "$T/other"
+	equal 21474836480 "$(inside cat "$MNT/capacity")"
+	unmounted "$MNT"
+}
+
+@test "fstab: the source shows in mountinfo as given, so that mount -a knows it again" {
+	namespace
+	local given shown
+	ln -s repo "$T/link"
+	mkdir "$T/with space,comma"
+	for given in "$REPO" "$REPO/" "$T/link" "$T/with\\040space,comma"; do
+		echo "$given $MNT reservefs repo=quota,capacity=1G 0 0" >"$T/fstab"
+		inside mount -a
+		shown=$(source_on "$MNT")
+		inside mount -a
+		equal 1 "$(mounts_on "$MNT")"
+		# mount(8) itself resolves what it reads.
+		[ "$shown" -ef "$given" ] || equal "$given" "$shown"
+		unmounted "$MNT"
+	done
+	# Without mount(8) between: exactly.
+	for given in "$REPO/" "$T/link" "./repo" "repo"; do
+		inside /sbin/mount.reservefs "$given" "$MNT" -o repo=quota,capacity=1G
+		equal "$given" "$(source_on "$MNT")"
+		unmounted "$MNT"
+	done
+}
+
+@test "fstab: the words that are for fstab alone are not taken for options" {
+	namespace
+	local words=defaults,relatime,nofail,_netdev,noauto,auto,user,nouser,users,owner,group,x-systemd.automount,x-systemd.requires=/srv,x-gvfs-show,comment=systemd.x,X-mount.mkdir
+	echo "$REPO $MNT reservefs $words,repo=quota,capacity=10G 0 0" >"$T/fstab"
+	inside mount "$MNT"
+	equal 10737418240 "$(inside cat "$MNT/capacity")"
+	unmounted "$MNT"
+	inside /sbin/mount.reservefs "$REPO" "$MNT" -o "$words,repo=quota,capacity=10G"
+	equal 10737418240 "$(inside cat "$MNT/capacity")"
+	unmounted "$MNT"
+}
+
+@test "fstab: nofail lets mount -a go on where REPO is missing; without it the line and the status say so" {
+	namespace
+	echo "$T/none $MNT reservefs nofail 0 0" >"$T/fstab"
+	run inside mount -a
+	[[ $output == *"REPO $T/none does not exist"* ]]
+	echo "$T/none $MNT reservefs defaults 0 0" >"$T/fstab"
+	run inside mount -a
+	[ "$status" -ne 0 ]
+	[[ $output == *"REPO $T/none does not exist"* ]]
+	equal 0 "$(mounts_on "$MNT")"
+}
+
+@test "an unknown option is an error that names it, with mount -s it is left out" {
+	namespace
+	run -1 inside mount -t reservefs -o repo=quota,capacity=1G,nonsense=5 "$REPO" "$MNT"
+	[[ $output == *"unknown option 'nonsense=5'"* ]]
+	equal 0 "$(mounts_on "$MNT")"
+	inside mount -s -t reservefs -o repo=quota,nonsense=5,capacity=1G "$REPO" "$MNT"
+	equal 1073741824 "$(inside cat "$MNT/capacity")"
+	unmounted "$MNT"
+	# A known one with a value that is wrong stays an error.
+	run -1 inside mount -s -t reservefs -o capacity=much "$REPO" "$MNT"
+	[[ $output == *"capacity=much is not a size"* ]]
+}
+
+@test "fake: mount -f checks, mounts nothing, makes nothing, and ends with 0" {
+	namespace
+	run -0 inside mount -f -t reservefs "$REPO" "$MNT"
+	equal "" "$output"
+	equal 0 "$(mounts_on "$MNT")"
+	equal "" "$(ls -A "$REPO")"
+	equal "" "$(daemons)"
+	run ! inside mount -f -t reservefs "$T/none" "$MNT"
+	[[ $output == *"$T/none does not exist"* ]]
+	run ! inside mount -f -t reservefs -o nonsense "$REPO" "$MNT"
+	run ! inside mount -f -t reservefs "$REPO" "$T/none"
+}
+
+@test "mount -v and -n, and the helper's arguments in any order" {
+	namespace
+	inside mount -v -t reservefs "$REPO" "$MNT"
+	unmounted "$MNT"
+	inside mount -n -t reservefs "$REPO" "$MNT"
+	unmounted "$MNT"
+	local options=repo=quota,capacity=1G arguments
+	for arguments in "$REPO $MNT -o $options" "$REPO $MNT -sn -v -o $options" "-o $options $REPO $MNT" "-v $REPO -o repo=quota $MNT -n -o capacity=1G" \
+		"$REPO $MNT -s -n -v -t fuse.reservefs -o rw,$options" "-n -- $REPO $MNT"; do
+		# shellcheck disable=SC2086
+		inside /sbin/mount.reservefs $arguments
+		inside cat "$MNT/capacity"
+		unmounted "$MNT"
+	done
+}
+
+@test "it needs no environment at all" {
+	namespace
+	inside env -i /sbin/mount.reservefs "$REPO" "$MNT" -o repo=quota,capacity=1G
+	equal 1073741824 "$(inside cat "$MNT/capacity")"
+	unmounted "$MNT"
+	inside env -i "$RESERVEFS" -o repo=quota,capacity=1G "$REPO" "$MNT"
+	equal 1073741824 "$(inside cat "$MNT/capacity")"
+	unmounted "$MNT"
+}
+
+@test "config=FILE holds the same options; what stands in fstab comes first" {
+	namespace
+	cat >"$T/pool.conf" <<-END
+		# a pool
+		repo=quota
+		  capacity = 10G
+	END
+	run ! inside mount -t reservefs -o "config=$T/pool.conf" "$REPO" "$MNT"
+	[[ $output == *"$T/pool.conf:3"* ]]
+	cat >"$T/pool.conf" <<-END
+		# a pool
+
+		repo=quota
+		  capacity=10G
+		pool=from a file, with a comma
+		noexec
+	END
+	echo "$REPO $MNT reservefs config=$T/pool.conf 0 0" >"$T/fstab"
+	inside mount -a
+	equal 10737418240 "$(inside cat "$MNT/capacity")"
+	inside grep -qF 'pool="from a file, with a comma"' "$MNT/metrics"
+	inside awk -v on="$MNT" '$5 == on { print $6 }' /proc/self/mountinfo | grep -F noexec
+	unmounted "$MNT"
+	inside mount -t reservefs -o "capacity=20G,config=$T/pool.conf" "$REPO" "$MNT"
+	equal 21474836480 "$(inside cat "$MNT/capacity")"
+	unmounted "$MNT"
+	echo nonsense >>"$T/pool.conf"
+	run ! inside mount -a
+	[[ $output == *"unknown option 'nonsense', $T/pool.conf:7"* ]]
+	run ! inside mount -t reservefs -o "config=$T/none" "$REPO" "$MNT"
+	[[ $output == *"cannot read the config file $T/none: No such file or directory"* ]]
+}
+
+@test "relative paths: REPO, MOUNTPOINT, the Datastore and the config" {
+	namespace
+	echo repo=quota >"$T/pool.conf"
+	inside mount -t reservefs -o datastore=state.db,config=pool.conf,capacity=1G repo mnt
+	[ -s "$T/state.db" ]
+	equal 1073741824 "$(inside cat "$MNT/capacity")"
+	unmounted "$MNT"
+}
+
+@test "what a crashed daemon left is mounted again by mount -a" {
+	namespace
+	echo "$REPO $MNT reservefs repo=quota,capacity=10G 0 0" >"$T/fstab"
+	inside mount -a
+	inside mkdir "$MNT/reservations/c1"
+	inside sh -c 'echo 4G >"$0/reservations/c1/size"' "$MNT"
+	kill -KILL "$(daemons)"
+	eventually served_no_more
+	run ! inside cat "$MNT/available"
+	# To mount(8) it is still mounted; by name it is mounted again.
+	inside mount "$MNT" || inside mount -t reservefs -o repo=quota,capacity=10G "$REPO" "$MNT"
+	equal 4294967296 "$(inside cat "$MNT/reserved")"
+	equal 1 "$(mounts_on "$MNT")"
+	unmounted "$MNT"
+}
+
+@test "a mount point that is taken, and a Repo that is served, are refused with the status of a failed mount" {
+	namespace
+	mkdir "$T/mnt2" "$T/repo2"
+	inside mount -t reservefs "$REPO" "$MNT"
+	run ! inside mount -t reservefs "$REPO" "$T/mnt2"
+	[[ $output == *"is already served by pid "* ]]
+	run -32 inside mount -t reservefs "$T/repo2" "$MNT"
+	equal 1 "$(mounts_on "$MNT")"
+	unmounted "$MNT"
+}
+
+@test "the daemon is called reservefs, whatever started it" {
+	namespace
+	inside mount -t reservefs "$REPO" "$MNT"
+	equal reservefs "$(cat "/proc/$(daemons)/comm")"
+	unmounted "$MNT"
+}
+
+@test "remount is refused by name, and the mount stays" {
+	namespace
+	inside mount -t reservefs "$REPO" "$MNT"
+	run ! inside mount -o remount,ro "$MNT"
+	[[ $output == *remount* ]]
+	inside mkdir "$MNT/reservations/c1"
+	unmounted "$MNT"
+}
+
+@test "a user mounts what fstab allows with user, and unmounts it again" {
+	needs fusermount3
+	namespace
+	[ -u "$(command -v fusermount3)" ] || skip "fusermount3 is not set-user-id here"
+	chown "$NOBODY:$NOBODY" "$REPO" "$MNT"
+	echo "$REPO $MNT reservefs repo=quota,capacity=10G,noauto,user 0 0" >"$T/fstab"
+	inside_as_nobody mount "$MNT"
+	inside_as_nobody mkdir "$MNT/reservations/c1"
+	equal "$NOBODY" "$(inside_as_nobody stat -c %u "$MNT/reservations/c1")"
+	inside awk -v on="$MNT" '$5 == on { print $6 }' /proc/self/mountinfo | grep -F nosuid | grep -F nodev
+	inside_as_nobody umount "$MNT" || inside_as_nobody fusermount3 -u "$MNT"
+	eventually served_no_more
+	equal 0 "$(mounts_on "$MNT")"
+}
+
+@test "umount -l and umount -f end the daemon too" {
+	namespace
+	local how
+	for how in -l -f; do
+		inside mount -t reservefs "$REPO" "$MNT"
+		inside umount "$how" "$MNT"
+		eventually served_no_more
+		equal 0 "$(mounts_on "$MNT")"
+	done
+}
