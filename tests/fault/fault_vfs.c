@@ -19,7 +19,7 @@
 struct fault_file {
 	sqlite3_file base;
 	unsigned int kind; /* one of enum fault_vfs_files */
-	_Alignas(max_align_t) char below[];
+	_Alignas(8) char below[]; /* SQLite aligns its allocations to 8 bytes */
 };
 
 static struct {

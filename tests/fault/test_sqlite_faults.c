@@ -8,6 +8,8 @@
  */
 #include "../unit/check.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -410,6 +412,53 @@ static void it_stays_down_as_long_as_the_fault_lasts(void **state)
 	rfs_datastore_close(ds);
 }
 
+/* Readers, while commits fail and the connections are opened anew under them. */
+struct reader {
+	struct rfs_datastore *ds;
+	atomic_bool stop;
+	atomic_uint reads;
+	atomic_uint wrong;
+};
+
+static void *read_for_ever(void *argument)
+{
+	struct reader *reader = argument;
+	struct rfs_value got;
+
+	while (!atomic_load(&reader->stop)) {
+		int rc = rfs_datastore_get(reader->ds, "a", &got);
+		if (rc == 0 ? strcmp(got.data, "kept") != 0 : rc != -EIO || !rfs_datastore_explain(reader->ds)[0])
+			atomic_fetch_add(&reader->wrong, 1);
+		atomic_fetch_add(&reader->reads, 1);
+	}
+	return NULL;
+}
+
+static void readers_never_see_a_refused_change(void **state)
+{
+	struct reader reader = { 0 };
+	pthread_t threads[2];
+
+	(void) state;
+	assert_int_equal(try_open(&reader.ds), 0);
+	store_put(reader.ds, "a", "kept");
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, read_for_ever, &reader), 0);
+	for (int i = 0; i < 100 || atomic_load(&reader.reads) < 1000; i++) {
+		fault_vfs_arm(&(struct fault_vfs_plan) {
+			.calls = FAULT_VFS_SYNC | FAULT_VFS_WRITE, .files = FAULT_VFS_WAL, .nth = 1,
+			.persistent = i % 2 });
+		assert_int_equal(rfs_datastore_put(reader.ds, "a", "refused"), -EIO);
+		fault_vfs_arm(NULL);
+		store_put(reader.ds, "b", "after");
+	}
+	atomic_store(&reader.stop, true);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(atomic_load(&reader.wrong), 0);
+	rfs_datastore_close(reader.ds);
+}
+
 /* What the above is for: SQLite alone brings the refused change back after a crash. */
 static void without_care_a_refused_change_comes_back(void **state)
 {
@@ -493,6 +542,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		FAULT_TEST(a_failed_sync_is_answered_and_undone),
 		FAULT_TEST(it_stays_down_as_long_as_the_fault_lasts),
+		FAULT_TEST(readers_never_see_a_refused_change),
 		FAULT_TEST(without_care_a_refused_change_comes_back),
 		FAULT_TEST(any_write_may_fail),
 		FAULT_TEST(any_write_may_fail_halfway),
