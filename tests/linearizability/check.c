@@ -104,7 +104,8 @@ static bool is_new(struct search *s, const struct position *p)
 /* A request that changes nothing wherever it is placed, if it agrees there. */
 static bool is_harmless(const struct event *e)
 {
-	return e->error > 0 || (e->error == 0 && (e->op == OP_SIZE || e->op >= OP_AVAILABLE || e->op == OP_FIND));
+	return e->error > 0 || (e->error == 0 && (e->op == OP_SIZE || e->op == OP_FIND || e->op == OP_AVAILABLE ||
+						  e->op == OP_RESERVED || e->op == OP_STATUS));
 }
 
 /* Places all reads and refusals that agree, as long as there are any. Returns the horizon. */

@@ -24,7 +24,7 @@ static const struct op_text op_texts[OP_COUNT] = {
 	[OP_REMOVE_ID] = { "remove_id", "i", 0 }, [OP_REMOVE] = { "remove", "n", 0 },
 	[OP_RENAME_ID] = { "rename_id", "im", 0 }, [OP_RENAME] = { "rename", "nm", 0 },
 	[OP_AVAILABLE] = { "available", "", 1 },  [OP_RESERVED] = { "reserved", "", 1 },
-	[OP_STATUS] = { "status", "", 3 },
+	[OP_STATUS] = { "status", "", 3 },        [OP_FORGET] = { "forget", "n", 0 },
 };
 
 static const struct {
@@ -177,6 +177,10 @@ static int parse_line(struct history *h, char **words, unsigned count)
 {
 	if (count == 2 && strcmp(words[0], "capacity") == 0)
 		return parse_number(words[1], &h->capacity_bytes);
+	if (count == 1 && strcmp(words[0], "linger") == 0) {
+		h->names_linger = true;
+		return 0;
+	}
 	if (count == 2 && strcmp(words[0], "tolerate") == 0) {
 		if (h->tolerated_count == HISTORY_TOLERATED_MAX)
 			return -ENOSPC;
@@ -268,6 +272,8 @@ void history_write_event(FILE *out, const struct history *h, const struct event 
 void history_write(FILE *out, const struct history *h)
 {
 	fprintf(out, "capacity %" PRIu64 "\n", h->capacity_bytes);
+	if (h->names_linger)
+		fputs("linger\n", out);
 	for (unsigned i = 0; i < h->tolerated_count; i++) {
 		fputs("tolerate", out);
 		write_error(out, h->tolerated[i]);

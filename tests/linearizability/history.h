@@ -6,6 +6,7 @@
  *
  *     capacity BYTES                     the most that may be promised
  *     contract NAME ID BYTES             is there when the history begins
+ *     linger                             names do so; see below
  *     tolerate ERRNO                     an answer that any request may get, and that says that nothing changed
  *     CLIENT START END OP ARGUMENTS = RESULT
  *
@@ -18,11 +19,16 @@
  *     size ID               ok BYTES | ENODEV
  *     remove_id ID          ok | ENODEV
  *     remove NAME           ok | ENOENT
+ *     forget NAME           ok; see below
  *     rename_id ID NAME     ok | EEXIST | ENODEV
  *     rename NAME NAME      ok | EEXIST | ENOENT
  *     available             ok BYTES
  *     reserved              ok BYTES
  *     status                ok RESERVED_BYTES AVAILABLE_BYTES CONTRACTS
+ *
+ * A kernel goes by the names that it knows until a change of them has been answered. Where requests pass through one, names
+ * linger: each successful `remove` is accompanied by a `forget` with the same START and END, and in between, not after it, the
+ * contract that is gone is still found.
  */
 #ifndef TESTS_HISTORY_H
 #define TESTS_HISTORY_H
@@ -57,6 +63,7 @@ enum op {
 	OP_REMOVE,
 	OP_RENAME_ID,
 	OP_RENAME,
+	OP_FORGET,
 	OP_AVAILABLE,
 	OP_RESERVED,
 	OP_STATUS,
@@ -85,6 +92,7 @@ struct history {
 		uint64_t id;
 		uint64_t size_bytes;
 	} initial[HISTORY_NAMES_MAX]; /* by name */
+	bool names_linger;
 	unsigned tolerated_count;
 	int tolerated[HISTORY_TOLERATED_MAX];
 	unsigned event_count;

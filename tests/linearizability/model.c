@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-static_assert(sizeof(struct model) == 16 + 9 * HISTORY_NAMES_MAX, "struct model is compared as bytes");
+static_assert(sizeof(struct model) == 16 + 10 * HISTORY_NAMES_MAX, "struct model is compared as bytes");
 
 static int id_index(const struct model_ids *ids, uint64_t id)
 {
@@ -37,6 +37,7 @@ int model_init(struct model *m, struct model_ids *ids, const struct history *h)
 	memset(ids, 0, sizeof *ids);
 	m->capacity_bytes = h->capacity_bytes;
 	memset(m->id, MODEL_ABSENT, sizeof m->id);
+	memset(m->ghost, MODEL_ABSENT, sizeof m->ghost);
 	for (unsigned n = 0; n < h->name_count; n++) {
 		if (!h->initial[n].present)
 			continue;
@@ -112,6 +113,7 @@ static int do_create(struct model *m, const struct model_ids *ids, const struct 
 	if (m->id[e->name] != MODEL_ABSENT)
 		return EEXIST;
 	m->id[e->name] = MODEL_NO_ID;
+	m->ghost[e->name] = MODEL_ABSENT;
 	*ret_agrees = bind(m, ids, e->name, e->got[0]);
 	return 0;
 }
@@ -131,10 +133,31 @@ static int do_resize(struct model *m, int name, const struct event *e, bool *ret
 	return 0;
 }
 
-static int do_remove(struct model *m, int name, int error_when_gone)
+static int do_find(struct model *m, const struct model_ids *ids, const struct event *e, bool *ret_agrees)
+{
+	int8_t *ghost = &m->ghost[e->name];
+	int id = e->error == 0 ? id_index(ids, e->got[0]) : -1;
+
+	if (m->id[e->name] != MODEL_ABSENT) {
+		*ret_agrees = bind(m, ids, e->name, e->got[0]);
+		return 0;
+	}
+	if (*ghost == MODEL_ABSENT)
+		return ENOENT;
+	if (id >= 0 && *ghost == MODEL_NO_ID && holder(m, id) < 0 && !(m->removed >> id & 1)) {
+		m->removed |= UINT64_C(1) << id;
+		*ghost = (int8_t) id;
+	}
+	*ret_agrees = *ghost == id;
+	return 0;
+}
+
+/* Where no name lingers there is no `forget`, and the ghost would be there to the end. */
+static int do_remove(struct model *m, int name, bool lingers, int error_when_gone)
 {
 	if (name < 0 || m->id[name] == MODEL_ABSENT)
 		return error_when_gone;
+	m->ghost[name] = lingers ? m->id[name] : MODEL_ABSENT;
 	if (m->id[name] >= 0)
 		m->removed |= UINT64_C(1) << m->id[name];
 	m->id[name] = MODEL_ABSENT;
@@ -154,6 +177,7 @@ static int do_rename(struct model *m, int name, const struct event *e, int error
 	if (m->id[new_name] != MODEL_ABSENT)
 		return EEXIST;
 	m->id[new_name] = m->id[name];
+	m->ghost[new_name] = MODEL_ABSENT;
 	m->size_bytes[new_name] = m->size_bytes[name];
 	m->id[name] = MODEL_ABSENT;
 	m->size_bytes[name] = 0;
@@ -173,7 +197,7 @@ static bool read_agrees(const struct model *m, const struct event *e)
 }
 
 /* Does `e` to `m`, and returns the errno that it should be answered with. */
-static int perform(struct model *m, const struct model_ids *ids, const struct event *e, bool *ret_agrees)
+static int perform(struct model *m, const struct model_ids *ids, const struct event *e, bool lingers, bool *ret_agrees)
 {
 	int by_id = e->id == ID_UNKNOWN ? -1 : holder(m, id_index(ids, e->id));
 
@@ -181,10 +205,7 @@ static int perform(struct model *m, const struct model_ids *ids, const struct ev
 	case OP_CREATE:
 		return do_create(m, ids, e, ret_agrees);
 	case OP_FIND:
-		if (m->id[e->name] == MODEL_ABSENT)
-			return ENOENT;
-		*ret_agrees = bind(m, ids, e->name, e->got[0]);
-		return 0;
+		return do_find(m, ids, e, ret_agrees);
 	case OP_RESIZE:
 		return do_resize(m, by_id, e, ret_agrees);
 	case OP_SIZE:
@@ -193,9 +214,14 @@ static int perform(struct model *m, const struct model_ids *ids, const struct ev
 		*ret_agrees = agrees(e->got[0], m->size_bytes[by_id]);
 		return 0;
 	case OP_REMOVE_ID:
-		return do_remove(m, by_id, ENODEV);
+		return do_remove(m, by_id, false, ENODEV);
 	case OP_REMOVE:
-		return do_remove(m, (int) e->name, ENOENT);
+		return do_remove(m, (int) e->name, lingers, ENOENT);
+	case OP_FORGET:
+		if (m->ghost[e->name] == MODEL_ABSENT)
+			return ENOENT;
+		m->ghost[e->name] = MODEL_ABSENT;
+		return 0;
 	case OP_RENAME_ID:
 		return do_rename(m, by_id, e, ENODEV);
 	case OP_RENAME:
@@ -214,7 +240,7 @@ bool model_apply(struct model *m, const struct model_ids *ids, const struct hist
 	for (unsigned i = 0; i < h->tolerated_count; i++)
 		if (e->error == h->tolerated[i])
 			return true;
-	int error = perform(&next, ids, e, &values_agree);
+	int error = perform(&next, ids, e, h->names_linger, &values_agree);
 	if (e->error != ERROR_UNKNOWN && (error != e->error || !values_agree))
 		return false;
 	*m = next;

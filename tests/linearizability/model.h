@@ -13,6 +13,7 @@ struct model {
 	uint64_t removed;                       /* a bit for each index of ids: was there, and is gone */
 	uint64_t size_bytes[HISTORY_NAMES_MAX]; /* by name; 0 where there is no contract */
 	int8_t id[HISTORY_NAMES_MAX];           /* by name: an index of ids, MODEL_NO_ID, or MODEL_ABSENT */
+	int8_t ghost[HISTORY_NAMES_MAX];        /* the same, of a contract that is gone and may still be found */
 };
 
 #define MODEL_ABSENT (-1)

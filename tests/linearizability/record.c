@@ -64,6 +64,13 @@ static void ask(struct subject *s, struct history *h, unsigned client, const str
 	e->start_ns = now_ns();
 	s->ops->perform(s, client, request, e);
 	e->end_ns = now_ns();
+	if (e->op != OP_REMOVE || e->error || !s->ops->names_linger)
+		return;
+	struct event *forget = history_add(h, client, OP_FORGET);
+	if (!forget)
+		abort();
+	*forget = *e;
+	forget->op = OP_FORGET;
 }
 
 /* Changes are more frequent than reads: most reads agree with many orders. */
@@ -171,14 +178,27 @@ static void append(struct history *h, const struct history *part)
 	}
 }
 
-static bool overlaps(const struct history *h, const struct event *e)
+static bool overlap(const struct event *a, const struct event *b)
 {
-	for (unsigned i = 0; i < h->event_count; i++) {
-		const struct event *other = &h->events[i];
-		if (other->client != e->client && other->start_ns < e->end_ns && e->start_ns < other->end_ns)
+	return a->client != b->client && a->start_ns < b->end_ns && b->start_ns < a->end_ns;
+}
+
+static bool overlaps_any(const struct history *h, const struct event *e)
+{
+	for (unsigned i = 0; i < h->event_count; i++)
+		if (overlap(&h->events[i], e))
 			return true;
-	}
 	return false;
+}
+
+/* A contract is counted before a kernel knows its name: beside a creation, a count says nothing. */
+static void forget_counts(struct history *h)
+{
+	for (unsigned i = 0; i < h->event_count; i++)
+		for (unsigned j = 0; j < h->event_count; j++)
+			if (h->events[i].op == OP_STATUS && h->events[j].op == OP_CREATE && h->events[j].error == 0 &&
+			    overlap(&h->events[i], &h->events[j]))
+				h->events[i].got[2] = VALUE_UNKNOWN;
 }
 
 static void count(struct record_result *result, const struct history *h)
@@ -186,7 +206,7 @@ static void count(struct record_result *result, const struct history *h)
 	result->histories++;
 	result->requests += h->event_count;
 	for (unsigned i = 0; i < h->event_count; i++) {
-		result->overlapping += overlaps(h, &h->events[i]);
+		result->overlapping += overlaps_any(h, &h->events[i]);
 		result->refused += h->events[i].error == ENOSPC;
 	}
 }
@@ -196,6 +216,7 @@ static int record_one(struct run *run, struct client *clients, struct history *h
 	history_init(scratch, 0);
 	read_all(run, scratch);
 	history_init(h, run->options->capacity_bytes);
+	h->names_linger = run->subject->ops->names_linger;
 	begin_with(h, scratch);
 	for (unsigned i = 0; i < run->options->clients; i++)
 		history_init(clients[i].recorded, 0);
@@ -206,6 +227,8 @@ static int record_one(struct run *run, struct client *clients, struct history *h
 	history_init(scratch, 0);
 	read_all(run, scratch);
 	append(h, scratch);
+	if (h->names_linger)
+		forget_counts(h);
 	run->history_number++;
 	return 0;
 }

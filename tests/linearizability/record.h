@@ -36,6 +36,9 @@ struct subject_ops {
 
 	/* A bit for each enum op that can be asked for. */
 	unsigned can;
+
+	/* Whether a name may be found until its removal is answered; see history.h. */
+	bool names_linger;
 };
 
 struct subject {

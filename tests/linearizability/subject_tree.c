@@ -208,6 +208,7 @@ static const struct subject_ops tree_ops = {
 	.forget = forget,
 	.can = 1u << OP_CREATE | 1u << OP_FIND | 1u << OP_RESIZE | 1u << OP_SIZE | 1u << OP_REMOVE | 1u << OP_RENAME |
 	       1u << OP_AVAILABLE | 1u << OP_RESERVED | 1u << OP_STATUS,
+	.names_linger = true,
 };
 
 struct subject *subject_tree_new(const char *mountpoint)

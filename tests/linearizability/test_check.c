@@ -168,6 +168,32 @@ static const struct example examples[] = {
 	  "1 1 9 resize 8 3 = ok - -\n"
 	  "2 1 9 resize 8 5 = ok - -\n"
 	  "1 10 11 size 8 = ok 3\n" },
+	{ "a name lingers until its removal is answered", true,
+	  "capacity 10\nlinger\ncontract a 8 3\n"
+	  "1 1 9 remove a = ok\n1 1 9 forget a = ok\n"
+	  "2 2 3 status = ok 0 10 0\n"
+	  "2 4 5 find a = ok 8\n"
+	  "2 6 7 size 8 = ENODEV\n"
+	  "2 10 11 find a = ENOENT\n" },
+	{ "a name lingers longer than that", false,
+	  "capacity 10\nlinger\ncontract a 8 3\n"
+	  "1 1 9 remove a = ok\n1 1 9 forget a = ok\n"
+	  "2 10 11 find a = ok 8\n" },
+	{ "a name comes back before its removal is answered", false,
+	  "capacity 10\nlinger\ncontract a 8 3\n"
+	  "1 1 9 remove a = ok\n1 1 9 forget a = ok\n"
+	  "2 2 3 find a = ENOENT\n"
+	  "2 4 5 find a = ok 8\n" },
+	{ "a name lingers where names do not", false,
+	  "capacity 10\ncontract a 8 3\n"
+	  "1 1 9 remove a = ok\n"
+	  "2 2 3 status = ok 0 10 0\n"
+	  "2 4 5 find a = ok 8\n" },
+	{ "what lingers holds nothing", false,
+	  "capacity 10\nlinger\ncontract a 8 3\n"
+	  "1 1 9 remove a = ok\n1 1 9 forget a = ok\n"
+	  "2 2 3 status = ok 0 10 0\n"
+	  "2 4 5 size 8 = ok 3\n" },
 	{ "three clients, one order of six", true,
 	  "capacity 10\ncontract a 8 0\ncontract b 9 0\n"
 	  "1 1 9 resize 8 10 = ok 0 10\n"
