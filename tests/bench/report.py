@@ -112,28 +112,56 @@ def tails_table(tails):
     return text
 
 
+def timeline_table(timeline):
+    rows = [[step["what"], number(step["median_us"]), number(step["p90_us"])] for step in timeline["steps"]]
+    rows.append(["all of it", number(timeline["total_us"]), ""])
+    return table(rows, [f"one resize, one client ({timeline['turns']} followed)", "median us", "90 % us"])
+
+
 def targets_table(targets):
     rows = [[t["name"], t["wanted"], number(t["measured"]) + t["unit"], "met" if t["met"] else "MISSED"] for t in targets]
     return table(rows, ["target", "wanted", "measured", ""])
 
 
 def text(report):
-    parts = []
+    parts = ["### The run"]
     machine = report["machine"]
     parts.append(f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
                  f"{machine['disk']}; reservefs {report['version']}")
+    for name, absent in report.get("missing", {}).items():
+        parts.append(f"{name} was left out: {absent} is not installed.")
+    parts += ["### Targets", targets_table(report["targets"])]
     if report.get("speed"):
+        parts.append("### Speed")
         parts.append(f"{report['rounds']} rounds of {report['seconds']:g} s each; median ± spread, and how many times that "
-                     "reservefs does.")
+                     "reservefs does of it.")
         parts.append(speed_table(report["speed"], report["peers"]))
+        parts.append("### One client")
         parts.append(medians_table(report["speed"], report["peers"]))
+        parts.append("### How long a durable resize takes")
         parts.append(latency_table(report["speed"]))
     if report.get("tails"):
-        parts.append(tails_table(report["tails"]))
+        if "timeline" in report["tails"]:
+            parts.append("### Where the time of one resize goes")
+            parts.append(timeline_table(report["tails"]["timeline"]))
+        parts += ["### Tails and waste", tails_table(report["tails"])]
     if report.get("scale"):
-        parts.append(scale_table(report["scale"]))
-    parts.append(targets_table(report["targets"]))
+        parts += ["### Scale", scale_table(report["scale"])]
     return "\n\n".join(parts)
+
+
+FIRST_MARK, LAST_MARK = "<!-- figures: written by contrib/bench --write -->", "<!-- end of figures -->"
+
+
+def put_between_marks(path, figures):
+    """Replaces what is between the marks in a file by the figures of this run."""
+    with open(path, encoding="utf-8") as file:
+        before, found, rest = file.read().partition(FIRST_MARK)
+    _, found_last, after = rest.partition(LAST_MARK)
+    if not found or not found_last:
+        raise ValueError(f"{path} has no marks for the figures")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"{before}{FIRST_MARK}\n\n{figures}\n\n{LAST_MARK}{after}")
 
 
 PLOT = """

@@ -36,6 +36,7 @@ def arguments():
     how.add_argument("--scale", dest="preset", action="store_const", const="scale", help="only up to ten million contracts")
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     parser.add_argument("--svg", metavar="FILE", help="draw the resizes over the number of clients")
+    parser.add_argument("--write", metavar="FILE", help="put the tables between the marks of this Markdown file")
     parser.add_argument("--directory", metavar="DIR", default="/var/tmp", help="where data is kept meanwhile; its disk is "
                         "what is measured (default: %(default)s)")
     parser.add_argument("--peers", metavar="NAMES", help="only these, separated by commas")
@@ -171,6 +172,8 @@ def main():
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(report, file, indent=1)
             file.write("\n")
+    if options.write:
+        report_module.put_between_marks(options.write, report_module.text(report))
     if options.svg and report.get("speed"):
         why = report_module.plot(report, options.svg)
         if why:

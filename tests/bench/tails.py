@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 
+import timeline
 from peers import BenchError, stop_process
 
 SYNCS = ("fsync", "fdatasync", "sync_file_range", "syncfs", "sync", "msync")
@@ -145,6 +146,11 @@ def run(peer, most, seconds, progress):
     result["long_write"] = long_write(peer, most, seconds)
     progress(f"resize, 1 client, {seconds:g} s without a pause")
     result["long_write_one"] = long_write(peer, 1, seconds)
+    progress("where the time of one resize goes")
+    try:
+        result["timeline"] = timeline.run(peer)
+    except BenchError as error:
+        progress(f"not told: {error}")
     result["syncs"] = []
     for workload, clients, turns in (("resize", 1, 200), ("cycle", 1, 200), ("mkdir-rmdir", 1, 200), ("cycle", most, 20)):
         progress(f"disk syncs of {workload}, {clients} clients")
