@@ -51,7 +51,7 @@ static int resolve(const struct rfs_sqlite *store, const char *path, char ret_pa
 		return -ENOENT;
 	}
 	if (!realpath(dirname(for_directory), directory))
-		return rfs_sqlite_system_failed(store, errno, "its directory cannot be found; create it first");
+		return rfs_sqlite_system_failed(store, errno, "its directory cannot be found");
 	const char *file = basename(for_file);
 	if (strlen(directory) + 1 + strlen(file) >= PATH_MAX)
 		return rfs_sqlite_system_failed(store, ENAMETOOLONG, "cannot be found");
@@ -161,6 +161,31 @@ static int refuse(const struct rfs_sqlite *store, const char *what)
 	return -EBADMSG;
 }
 
+/* Whether there is something in the WAL that SQLite would replay: a file with the magic number of its header. */
+static bool has_wal(const struct rfs_sqlite *store)
+{
+	_cleanup_fd_ int fd = open(store->wal_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
+	unsigned char magic[4];
+
+	return fd >= 0 && pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+	       (big_endian(magic) & ~UINT32_C(1)) == 0x377f0682;
+}
+
+/*
+ * A file that was cut short. SQLite takes what is missing of a page for zeros, and finds no rows there: records would be
+ * forgotten without a word. Only while a checkpoint that was interrupted is still in the WAL may the file be shorter
+ * than it says.
+ */
+static bool is_cut(const struct rfs_sqlite *store, const unsigned char *header, off_t size)
+{
+	uint32_t page_bytes = (uint32_t) header[16] << 8 | header[17], pages = big_endian(header + 28);
+	bool is_valid = big_endian(header + 24) == big_endian(header + 92);
+
+	if (page_bytes == 1)
+		page_bytes = 65536;
+	return !has_wal(store) && (!is_valid || (uint64_t) size < (uint64_t) pages * page_bytes);
+}
+
 /* See "The Database Header" in SQLite's file format for the offsets. */
 static int check_header(const struct rfs_sqlite *store, const struct stat *st)
 {
@@ -185,6 +210,8 @@ static int check_header(const struct rfs_sqlite *store, const struct stat *st)
 	}
 	if (version == 0 || big_endian(header + 56) != 1)
 		return refuse(store, "is damaged: its header is not one of a Datastore");
+	if (is_cut(store, header, st->st_size))
+		return refuse(store, "is damaged: its end is missing");
 	return 0;
 }
 

@@ -6,16 +6,12 @@
 #include "fs/internal.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 
 static void *worker_main(void *user)
 {
 	struct rfs_fs *fs = user;
-	sigset_t all;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, NULL);
 	for (;;) {
 		struct rfs_job *job;
 
@@ -58,7 +54,9 @@ void rfs_worker_submit(struct rfs_fs *fs, fuse_req_t req, void (*run)(struct rfs
 	}
 	*job = (struct rfs_job) { .run = run, .req = req, .ino = ino, .size = size, .offset = offset, .plus = plus };
 	strcpy(job->name, name);
-	RFS_LOCK(&fs->jobs_lock);
-	STAILQ_INSERT_TAIL(&fs->jobs, job, link);
+	{
+		RFS_LOCK(&fs->jobs_lock);
+		STAILQ_INSERT_TAIL(&fs->jobs, job, link);
+	}
 	pthread_cond_signal(&fs->jobs_work);
 }

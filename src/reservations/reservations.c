@@ -8,6 +8,7 @@
 #include "util/utf8.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -100,6 +101,19 @@ static int check_not_headless(struct rfs_reservations *r, char *ret_message, siz
 	return -EBADMSG;
 }
 
+/* Signals are for the program's own threads: the writer is born with all of them blocked. */
+static int start_writer(struct rfs_reservations *r)
+{
+	sigset_t all, before;
+	int rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	rc = -pthread_create(&r->writer, NULL, rfs_writer_main, r);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return rc;
+}
+
 int rfs_reservations_open(struct rfs_datastore *ds, struct rfs_repo *repo, char *ret_message, size_t message_size,
 			  struct rfs_reservations **ret_r)
 {
@@ -131,7 +145,7 @@ int rfs_reservations_open(struct rfs_datastore *ds, struct rfs_repo *repo, char 
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&r->work, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	rc = -pthread_create(&r->writer, NULL, rfs_writer_main, r);
+	rc = start_writer(r);
 	if (rc < 0) {
 		(void) snprintf(ret_message, message_size, "cannot start a thread: %s", strerror(-rc));
 		pthread_cond_destroy(&r->work);

@@ -9,7 +9,6 @@
 #include "util/checked.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -358,10 +357,7 @@ void *rfs_writer_main(void *reservations)
 	struct rfs_reservations *r = reservations;
 	struct batch batch;
 	bool go_on = true;
-	sigset_t all;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, NULL);
 	pthread_mutex_lock(&r->lock);
 	while (go_on) {
 		wait_for_work_locked(r);
