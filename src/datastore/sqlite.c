@@ -81,41 +81,48 @@ static uint32_t checksum(const char *key, size_t key_length, const char *value, 
 }
 
 struct row {
-	const char *key; /* NULL: not even the key can be told */
+	bool has_key;  /* false: not even the key can be told */
+	bool is_whole; /* false: the record is damaged */
 	size_t key_length;
-	const char *value; /* NULL: the record is damaged */
-	size_t value_length;
+	char key[RFS_KEY_MAX + 1];
+	struct rfs_value value;
 };
 
-static const char *text_column(sqlite3_stmt *statement, int column, size_t least, size_t most, size_t *ret_length)
+/* Copies text as it is stored. SQLite's own conversion would need memory, and want of memory look like damage. */
+static bool copy_text(sqlite3_stmt *statement, int column, size_t most, char *ret_text, size_t *ret_length)
 {
 	if (sqlite3_column_type(statement, column) != SQLITE_TEXT)
-		return NULL;
-	const char *text = (const char *) sqlite3_column_text(statement, column);
+		return false;
 	size_t length = (size_t) sqlite3_column_bytes(statement, column);
-	if (!text || length < least || length > most || memchr(text, 0, length))
-		return NULL;
+	const void *text = sqlite3_column_blob(statement, column);
+	if (length > most || (length && (!text || memchr(text, 0, length))))
+		return false;
+	if (length)
+		memcpy(ret_text, text, length);
+	ret_text[length] = 0;
 	*ret_length = length;
-	return text;
+	return true;
 }
 
 /* The columns key, value, crc of the row that `statement` is at. */
-static struct row read_row(sqlite3_stmt *statement)
+static void read_row(sqlite3_stmt *statement, struct row *ret_row)
 {
-	struct row row = { 0 };
-	row.key = text_column(statement, 0, 1, RFS_KEY_MAX, &row.key_length);
-	row.value = text_column(statement, 1, 0, RFS_VALUE_MAX, &row.value_length);
-	if (!row.key || !row.value || sqlite3_column_type(statement, 2) != SQLITE_INTEGER ||
-	    sqlite3_column_int64(statement, 2) != checksum(row.key, row.key_length, row.value, row.value_length))
-		row.value = NULL;
-	return row;
+	struct rfs_value *value = &ret_row->value;
+
+	ret_row->has_key = copy_text(statement, 0, RFS_KEY_MAX, ret_row->key, &ret_row->key_length) &&
+			   ret_row->key_length > 0;
+	ret_row->is_whole = ret_row->has_key && copy_text(statement, 1, RFS_VALUE_MAX, value->data, &value->length) &&
+			    sqlite3_column_type(statement, 2) == SQLITE_INTEGER &&
+			    sqlite3_column_int64(statement, 2) ==
+			    checksum(ret_row->key, ret_row->key_length, value->data, value->length);
 }
 
 static int say_damaged(const struct rfs_sqlite *store, const char *where, const char *key)
 {
 	char shown[4 * RFS_KEY_MAX + 1];
 	rfs_utf8_escape(key, shown, sizeof(shown));
-	rfs_sqlite_say(store, "%s: the record %s`%s` is damaged", store->name, where, shown);
+	rfs_sqlite_say(store, "%s: the record %s`%s` is damaged; restore the file from a backup", store->name, where,
+		       shown);
 	return -EBADMSG;
 }
 
@@ -132,10 +139,11 @@ static int get_by(const struct rfs_sqlite *store, const struct rfs_sqlite_connec
 	} else if (code != SQLITE_ROW) {
 		rc = operation_failed(store, connection->db, code, "cannot be read");
 	} else {
-		struct row row = read_row(statement);
-		if (row.value) {
-			ret_value->length = row.value_length;
-			memcpy(ret_value->data, row.value, row.value_length + 1);
+		struct row row;
+		read_row(statement, &row);
+		if (row.is_whole) {
+			ret_value->length = row.value.length;
+			memcpy(ret_value->data, row.value.data, row.value.length + 1);
 		} else {
 			rc = say_damaged(store, "", key);
 		}
@@ -168,19 +176,20 @@ struct scan {
  */
 static int scan_row(struct scan *scan, const struct row *row)
 {
-	if (!row->key || strcmp(row->key, scan->last_key) <= 0)
+	if (!row->has_key || strcmp(row->key, scan->last_key) <= 0)
 		return say_damaged(scan->store, "that follows ", scan->last_key);
 	if (strncmp(row->key, scan->prefix, scan->prefix_length) != 0)
-		return row->value ? 1 : say_damaged(scan->store, "", row->key);
+		return row->is_whole ? 1 : say_damaged(scan->store, "", row->key);
 	memcpy(scan->last_key, row->key, row->key_length + 1);
-	return scan->fn(scan->user, row->key, row->value);
+	return scan->fn(scan->user, row->key, row->is_whole ? row->value.data : NULL);
 }
 
 static int run_scan(struct scan *scan, sqlite3_stmt *statement)
 {
+	struct row row;
 	int rc = 0, code;
 	while (rc == 0 && (code = sqlite3_step(statement)) == SQLITE_ROW) {
-		struct row row = read_row(statement);
+		read_row(statement, &row);
 		rc = scan_row(scan, &row);
 	}
 	if (rc == 0 && code != SQLITE_DONE)

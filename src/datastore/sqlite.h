@@ -90,6 +90,7 @@ struct rfs_sqlite {
 	ino_t wal_inode;
 	int64_t wal_room_bytes;
 	int wal_frames;        /* in the WAL, written and not known to be checkpointed */
+	int wal_tried_frames;  /* how many there were at the last checkpoint, since the WAL began anew; or 0 */
 	int64_t wal_erase;     /* where a failed commit's frames begin that still must be made void, or -1 */
 
 	int page_bytes;

@@ -151,6 +151,8 @@ static int count_frames(void *user, sqlite3 *db, const char *database, int frame
 	(void) db;
 	(void) database;
 	store->wal_frames = frames;
+	if (frames <= store->wal_tried_frames)
+		store->wal_tried_frames = 0;
 	return SQLITE_OK;
 }
 
@@ -206,6 +208,7 @@ static int make_room(struct rfs_sqlite *store)
 	store->wal_inode = st.st_ino;
 	/* What a crash left in the WAL. Where it cannot be moved now, the WAL keeps it, and it is tried again. */
 	store->wal_frames = INT32_MAX;
+	store->wal_tried_frames = 0;
 	(void) rfs_sqlite_checkpoint(store);
 	return 0;
 }

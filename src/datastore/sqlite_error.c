@@ -67,20 +67,47 @@ int rfs_sqlite_errno(sqlite3 *db, int code)
 	}
 }
 
+/* What to do about it; appended to a message. */
+static const char *remedy(int rc)
+{
+	switch (rc) {
+	case -EACCES:
+	case -EPERM:
+		return "; run as its owner, or change its permissions";
+	case -EBADMSG:
+		return "; restore it from a backup";
+	case -EIO:
+		return "; check the disk";
+	case -ENOENT:
+		return "; check the name, or create it";
+	case -ENOMEM:
+		return "; free some memory";
+	case -EDQUOT:
+	case -ENOSPC:
+		return "; free some space on its disk";
+	case -EROFS:
+		return "; mount its file system read-write";
+	default:
+		return "";
+	}
+}
+
 int rfs_sqlite_failed(const struct rfs_sqlite *store, sqlite3 *db, int code, const char *what)
 {
 	const char *words = db ? sqlite3_errmsg(db) : sqlite3_errstr(code);
 	int error = db && (code & 0xff) == SQLITE_IOERR ? sqlite3_system_errno(db) : 0;
+	int rc = rfs_sqlite_errno(db, code);
 
 	if (error)
-		rfs_sqlite_say(store, "%s: %s: %s (%s, SQLite code %d)", store->name, what, words, strerror(error), code);
+		rfs_sqlite_say(store, "%s: %s: %s (%s, SQLite code %d)%s", store->name, what, words, strerror(error), code,
+			       remedy(rc));
 	else
-		rfs_sqlite_say(store, "%s: %s: %s (SQLite code %d)", store->name, what, words, code);
-	return rfs_sqlite_errno(db, code);
+		rfs_sqlite_say(store, "%s: %s: %s (SQLite code %d)%s", store->name, what, words, code, remedy(rc));
+	return rc;
 }
 
 int rfs_sqlite_system_failed(const struct rfs_sqlite *store, int error, const char *what)
 {
-	rfs_sqlite_say(store, "%s: %s: %s", store->name, what, strerror(error));
+	rfs_sqlite_say(store, "%s: %s: %s%s", store->name, what, strerror(error), remedy(-error));
 	return -error;
 }

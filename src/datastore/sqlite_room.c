@@ -98,14 +98,14 @@ int rfs_sqlite_make_wal_room(struct rfs_sqlite *store)
 	return 0;
 }
 
-static int64_t wal_bytes(const struct rfs_sqlite *store)
+static int64_t wal_bytes(const struct rfs_sqlite *store, int frames)
 {
-	return RFS_WAL_HEADER_BYTES + (int64_t) store->wal_frames * (RFS_WAL_FRAME_HEADER_BYTES + store->page_bytes);
+	return RFS_WAL_HEADER_BYTES + (int64_t) frames * (RFS_WAL_FRAME_HEADER_BYTES + store->page_bytes);
 }
 
 bool rfs_sqlite_wal_is_full(const struct rfs_sqlite *store)
 {
-	return wal_bytes(store) > store->wal_room_bytes / 4 * 3;
+	return wal_bytes(store, store->wal_frames) > store->wal_room_bytes / 4 * 3;
 }
 
 int rfs_sqlite_checkpoint(struct rfs_sqlite *store)
@@ -116,8 +116,10 @@ int rfs_sqlite_checkpoint(struct rfs_sqlite *store)
 	int code = sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &moved);
 	if (code != SQLITE_OK)
 		return rfs_sqlite_failed(store, db, code, "cannot be brought up to date from its -wal file");
-	if (frames >= 0)
+	if (frames >= 0) {
 		store->wal_frames = frames == moved ? 0 : frames;
+		store->wal_tried_frames = frames;
+	}
 	if (fstat(store->fd, &st) == 0)
 		store->main_bytes = st.st_size;
 	return 0;
@@ -125,12 +127,19 @@ int rfs_sqlite_checkpoint(struct rfs_sqlite *store)
 
 int rfs_sqlite_tidy_wal(struct rfs_sqlite *store)
 {
-	if (wal_bytes(store) <= store->wal_room_bytes / 3)
+	int64_t room = store->wal_room_bytes, bytes = wal_bytes(store, store->wal_frames);
+
+	if (bytes <= room / 3)
+		return 0;
+	/* As long as somebody reads, the WAL cannot begin anew, and grows: not each commit shall be followed by a
+	 * checkpoint because of that. */
+	if (bytes <= room / 3 * 2 && bytes - wal_bytes(store, store->wal_tried_frames) < room / 12)
 		return 0;
 	int rc = rfs_sqlite_checkpoint(store);
-	if (rc || wal_bytes(store) <= store->wal_room_bytes / 3 * 2)
+	if (rc || bytes <= room / 3 * 2)
 		return rc;
-	/* A reader kept it from completing, and one after another could for ever. */
+	/* Readers, one after the other, could keep it from beginning anew for ever. Once all is checkpointed while there
+	 * is none, those that come need nothing of it. */
 	RFS_LOCK(&store->reader_lock);
 	return rfs_sqlite_checkpoint(store);
 }
