@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <paths.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,8 +25,18 @@
 /* Crashed daemons can have left several mounts on top of each other. */
 #define DEAD_MAX 64
 
+/* How long one that was killed may take to be gone, and one that is alive to answer. */
 #define DYING_MS 10000
-#define POLL_MS 10
+#define ANSWER_MS 5000
+#define POLL_MS 5
+
+/* Of a tree of this kind. */
+enum health {
+	NONE, /* none is there */
+	ALIVE,
+	DEAD, /* its daemon is gone */
+	HUNG, /* its daemon does not answer */
+};
 
 extern char **environ;
 
@@ -88,24 +99,55 @@ static int look(const struct rfs_mountpoint *mp, const struct rfs_node *node, bo
 	return 0;
 }
 
-/* Asked by statfs: stat is answered from what the kernel has kept of the root, dead or not. */
-static bool is_dead(const char *path)
-{
-	struct statfs fs;
-
-	return statfs(path, &fs) < 0 && errno == ENOTCONN && rfs_mounts_has_tree(path);
-}
-
-/* A daemon that is killed lets go of its lock a moment before the kernel knows that its mount is dead. */
-static void wait_for_death(const char *path)
+static bool wait_child(pid_t pid, int *ret_status)
 {
 	const struct timespec pause = { .tv_nsec = POLL_MS * 1000000L };
 
-	for (int waited_ms = 0; waited_ms < DYING_MS; waited_ms += POLL_MS) {
-		if (!rfs_mounts_has_tree(path) || is_dead(path))
-			return;
+	for (int waited_ms = 0; waited_ms < ANSWER_MS; waited_ms += POLL_MS) {
+		if (waitpid(pid, ret_status, WNOHANG) == pid)
+			return true;
 		nanosleep(&pause, NULL);
 	}
+	kill(pid, SIGKILL);
+	waitpid(pid, ret_status, 0);
+	return false;
+}
+
+/*
+ * How the tree on `path` is. Asked by statfs, because stat is answered from what the kernel has kept of the root; and
+ * by a process of its own, because a daemon that does not answer makes whoever asks wait for ever. Before there are
+ * threads.
+ */
+static enum health ask(const char *path)
+{
+	int status;
+
+	if (!rfs_mounts_has_tree(path))
+		return NONE;
+	fflush(NULL);
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct statfs fs;
+		_exit(statfs(path, &fs) < 0 && errno == ENOTCONN ? DEAD : ALIVE);
+	}
+	if (pid < 0)
+		return ALIVE;
+	if (!wait_child(pid, &status))
+		return HUNG;
+	return WIFEXITED(status) && WEXITSTATUS(status) == DEAD ? DEAD : ALIVE;
+}
+
+/* As ask. A daemon that is killed lets go of its lock a moment before the kernel knows that its mount is dead. */
+static enum health ask_until_dead(const char *path)
+{
+	const struct timespec pause = { .tv_nsec = POLL_MS * 1000000L };
+	enum health health = ask(path);
+
+	for (int waited_ms = 0; health == ALIVE && waited_ms < DYING_MS; waited_ms += POLL_MS) {
+		nanosleep(&pause, NULL);
+		health = ask(path);
+	}
+	return health;
 }
 
 int rfs_mountpoint_find(struct rfs_mountpoint *mp, const char *given, const struct rfs_node *node, bool nonempty,
@@ -114,9 +156,12 @@ int rfs_mountpoint_find(struct rfs_mountpoint *mp, const char *given, const stru
 	mp->path = realpath(given, NULL);
 	if (!mp->path)
 		return fail_find(failure, given, errno);
-	if (rfs_node_was_served_on(node, mp->path))
-		wait_for_death(mp->path);
-	mp->dead = is_dead(mp->path);
+	enum health health = rfs_node_was_served_on(node, mp->path) ? ask_until_dead(mp->path) : ask(mp->path);
+	if (health == HUNG)
+		return rfs_fail(failure, RFS_EXIT_MOUNT, -EBUSY,
+				"the tree that is mounted on %s does not answer; end its daemon and unmount it first",
+				mp->path);
+	mp->dead = health == DEAD;
 	return mp->dead ? 0 : look(mp, node, nonempty, failure);
 }
 
@@ -147,7 +192,7 @@ int rfs_mountpoint_clear(struct rfs_mountpoint *mp, const struct rfs_node *node,
 {
 	if (!mp->dead)
 		return 0;
-	for (int i = 0; i < DEAD_MAX && is_dead(mp->path); i++) {
+	for (int i = 0; i < DEAD_MAX && ask(mp->path) == DEAD; i++) {
 		int r = umount2(mp->path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
 		if (r == -EPERM)
 			r = run_fusermount(mp->path);

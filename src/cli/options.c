@@ -22,8 +22,6 @@ enum key {
 	KEY_VERSION,
 	KEY_FOREGROUND,
 	KEY_DEBUG,
-	KEY_FAKE,
-	KEY_SLOPPY,
 	KEY_TYPE,
 };
 
@@ -39,23 +37,16 @@ static const struct fuse_opt command_keys[] = {
 };
 
 static const struct fuse_opt helper_keys[] = {
-	KEY("-h", KEY_HELP),
-	KEY("--help", KEY_HELP),
-	KEY("-V", KEY_VERSION),
-	KEY("--version", KEY_VERSION),
-	KEY("-f", KEY_FAKE),
-	KEY("-s", KEY_SLOPPY),
-	KEY("-t ", KEY_TYPE),
-	KEY("-n", FUSE_OPT_KEY_DISCARD),
-	KEY("-v", FUSE_OPT_KEY_DISCARD),
-	FUSE_OPT_END,
+	KEY("-h", KEY_HELP),	       KEY("--help", KEY_HELP), KEY("-V", KEY_VERSION),
+	KEY("--version", KEY_VERSION), KEY("-t ", KEY_TYPE),	FUSE_OPT_END,
 };
 
 struct parser {
 	struct rfs_options *options;
 	struct rfs_settings settings;
 	struct rfs_failure *failure;
-	int error; /* 0, or what is to be returned; `failure` is filled then */
+	bool helper; /* of mount(8) */
+	int error;   /* 0, or what is to be returned; `failure` is filled then */
 };
 
 static int out_of_memory(struct rfs_failure *failure)
@@ -87,6 +78,12 @@ static int take_type(struct parser *p, const char *type)
 			type);
 }
 
+/* Whether `arg` is several of mount(8)'s short options in one, as in -sn. */
+static bool is_cluster(const char *arg)
+{
+	return arg[0] == '-' && arg[1] && !arg[1 + strspn(arg + 1, "sfnv")];
+}
+
 /* fuse_opt's callback: 0 drops the argument, -1 ends the parsing. */
 static int take(void *data, const char *arg, int key, struct fuse_args *rest)
 {
@@ -106,12 +103,6 @@ static int take(void *data, const char *arg, int key, struct fuse_args *rest)
 	case KEY_DEBUG:
 		p->settings.debug = true;
 		break;
-	case KEY_FAKE:
-		if (p->options->action == RFS_ACTION_MOUNT)
-			p->options->action = RFS_ACTION_CHECK;
-		break;
-	case KEY_SLOPPY:
-		break;
 	case KEY_TYPE:
 		p->error = take_type(p, arg + strlen("-t"));
 		break;
@@ -119,6 +110,11 @@ static int take(void *data, const char *arg, int key, struct fuse_args *rest)
 		p->error = take_path(p, arg);
 		break;
 	default:
+		if (p->helper && is_cluster(arg)) {
+			if (strchr(arg, 'f') && p->options->action == RFS_ACTION_MOUNT)
+				p->options->action = RFS_ACTION_CHECK;
+			break;
+		}
 		p->error = rfs_settings_take(&p->settings, arg, COMMAND_LINE, p->failure);
 		break;
 	}
@@ -137,8 +133,25 @@ static bool is_helper(const char *program)
 static bool wants_sloppy(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++)
-		if (!strcmp(argv[i], "-s"))
+		if (is_cluster(argv[i]) && strchr(argv[i], 's'))
 			return true;
+	return false;
+}
+
+/* mount(8) hands over all options of the mount with it, of which the kernel's own are none of ours: to name one of
+ * those would not help. */
+static bool wants_remount(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		const char *word = strcmp(argv[i - 1], "-o") ? NULL : argv[i];
+		if (!strncmp(argv[i], "-o", strlen("-o")))
+			word = argv[i] + strlen("-o");
+		for (; word; word = strchr(word, ',')) {
+			word += *word == ',';
+			if (!strncmp(word, "remount", strlen("remount")) && strchr(",", word[strlen("remount")]))
+				return true;
+		}
+	}
 	return false;
 }
 
@@ -205,13 +218,13 @@ static int use(struct parser *p)
 	return use_fuse(o, s, p->failure);
 }
 
-static int read_arguments(struct parser *p, int argc, char **argv, bool helper)
+static int read_arguments(struct parser *p, int argc, char **argv)
 {
 	struct fuse_args args = FUSE_ARGS_INIT(argc, argv);
 	char complaint[256];
 
 	rfs_fuselog_hold();
-	int r = fuse_opt_parse(&args, p, helper ? helper_keys : command_keys, take);
+	int r = fuse_opt_parse(&args, p, p->helper ? helper_keys : command_keys, take);
 	rfs_fuselog_line(complaint, sizeof(complaint));
 	fuse_opt_free_args(&args);
 	if (p->error)
@@ -225,11 +238,14 @@ static int read_arguments(struct parser *p, int argc, char **argv, bool helper)
 int rfs_options_parse(int argc, char **argv, struct rfs_options *ret_options, struct rfs_failure *failure)
 {
 	struct rfs_options options = { .fuse = FUSE_ARGS_INIT(0, NULL) };
-	struct parser p = { .options = &options, .failure = failure };
-	bool helper = argc > 0 && is_helper(argv[0]);
+	struct parser p = { .options = &options, .failure = failure, .helper = argc > 0 && is_helper(argv[0]) };
 
-	p.settings.sloppy = helper && wants_sloppy(argc, argv);
-	int r = read_arguments(&p, argc, argv, helper);
+	if (p.helper && wants_remount(argc, argv))
+		return rfs_fail(failure, RFS_EXIT_USAGE, -EINVAL,
+				"a mounted tree cannot be changed by option 'remount', " COMMAND_LINE
+				"; unmount it and mount it again");
+	p.settings.sloppy = p.helper && wants_sloppy(argc, argv);
+	int r = read_arguments(&p, argc, argv);
 	if (!r && (options.action == RFS_ACTION_MOUNT || options.action == RFS_ACTION_CHECK))
 		r = use(&p);
 	rfs_settings_done(&p.settings);
@@ -237,7 +253,7 @@ int rfs_options_parse(int argc, char **argv, struct rfs_options *ret_options, st
 		rfs_options_done(&options);
 		return r;
 	}
-	if (helper)
+	if (p.helper)
 		options.foreground = false;
 	*ret_options = options;
 	return 0;

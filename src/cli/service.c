@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 struct service {
@@ -226,6 +227,7 @@ int rfs_service_run(const struct rfs_options *options, struct rfs_daemon *daemon
 	int r;
 
 	umask(077);
+	prctl(PR_SET_NAME, "reservefs");
 	if (options->debug)
 		rfs_log_set_level(LOG_DEBUG);
 	if (!(r = look(&s, failure)) && !(r = claim(&s, failure)) && !(r = open_reservations(&s, failure)) &&

@@ -14,20 +14,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool is_one_of(const char *option, const char *const *words)
+{
+	while (*words && strcmp(option, *words))
+		words++;
+	return *words;
+}
+
+/* What fstab(5) has for mount(8) itself, for the boot, or for other programs. */
 static bool is_fstab_word(const char *option)
 {
-	static const char *const words[] = {
-		"auto",	 "noauto",  "user",    "nouser", "users",   "nousers",	"owner",
-		"group", "noowner", "nogroup", "nofail", "_netdev", "defaults",
-	};
+	static const char *const words[] = { "auto",	"noauto", "user",    "nouser", "users",	  "nousers",  "owner",
+					     "noowner", "group",  "nogroup", "nofail", "_netdev", "defaults", NULL };
 
-	if (!strncasecmp(option, "x-", strlen("x-")) || !strncasecmp(option, "comment=", strlen("comment=")) ||
-	    !strncmp(option, "user=", strlen("user=")))
-		return true;
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (!strcmp(option, words[i]))
-			return true;
-	return false;
+	return !strncasecmp(option, "x-", strlen("x-")) || !strncasecmp(option, "comment=", strlen("comment=")) ||
+	       !strncmp(option, "user=", strlen("user=")) || is_one_of(option, words);
+}
+
+/* Flags of every file system that mean nothing in a tree without access times, links or changes behind its back, and
+ * that libfuse does not know. */
+static bool is_idle_flag(const char *option)
+{
+	static const char *const words[] = { "relatime",   "norelatime",  "strictatime", "nostrictatime", "lazytime",
+					     "nolazytime", "diratime",	  "nodiratime",	 "iversion",	  "noiversion",
+					     "symfollow",  "nosymfollow", "mand",	 "nomand",	  "silent",
+					     "loud",	   NULL };
+
+	return is_one_of(option, words);
 }
 
 /* Lets libfuse itself tell whether it knows `option`, by making a session that is never mounted. */
@@ -85,7 +98,7 @@ int rfs_settings_take(struct rfs_settings *settings, const char *option, const c
 	int r = rfs_settings_take_value(settings, option, name_length, value, where, failure);
 	if (r != -ENOENT)
 		return r;
-	if (!*option || is_fstab_word(option))
+	if (!*option || is_fstab_word(option) || is_idle_flag(option))
 		return 0;
 	if (!strcmp(option, "nonempty")) {
 		settings->nonempty = true;

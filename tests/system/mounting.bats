@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
 # mounting.bats: what a crash leaves behind, starts and ends in quick succession, what the daemon keeps of its caller, and
-# the one line that says why a mount failed.
+# what is wrong with options in a file.
 
 load lib
 
@@ -136,59 +136,4 @@ kill_daemon() {
 # It went away, or was ready before the kill.
 settled() {
 	nobody_serves || umount "$MNT" 2>/dev/null
-}
-
-@test "each way a mount can fail is one line that says what, where and what to do" {
-	touch "$T/file"
-	mkdir "$T/full"
-	touch "$T/full/file"
-	refused 1 "$T/none" 'does not exist' -- "$RESERVEFS" "$T/none" "$MNT"
-	refused 1 "$T/file" 'not a directory' -- "$RESERVEFS" "$T/file" "$MNT"
-	refused 1 "$T/none" 'does not exist' -- "$RESERVEFS" "$REPO" "$T/none"
-	refused 1 "$T/file" 'not a directory' -- "$RESERVEFS" "$REPO" "$T/file"
-	refused 32 "$T/full" 'not empty' nonempty -- "$RESERVEFS" "$REPO" "$T/full"
-	refused 32 "$REPO" 'REPO itself' -- "$RESERVEFS" "$REPO" "$REPO"
-	equal '' "$(ls -A "$REPO")"
-	refused 1 "$T/none/x.db" -- "$RESERVEFS" -o datastore="$T/none/x.db" "$REPO" "$MNT"
-	install -m 755 "$RESERVEFS" "$T/reservefs"
-	refused 2 "$REPO" 'no permission' -- as_nobody "$T/reservefs" "$REPO" "$MNT"
-	# a link or a file where the state's directory belongs
-	mkdir "$T/odd"
-	ln -s "$T" "$T/odd/.reservefs"
-	refused 2 "$T/odd" -- "$RESERVEFS" "$T/odd" "$MNT"
-	# and it works when it is told to
-	"$RESERVEFS" -o nonempty "$REPO" "$T/full"
-	cat "$T/full/available"
-}
-
-@test "a read-only REPO is named" {
-	mkdir "$T/ro"
-	mount -t tmpfs none "$T/ro"
-	mount -o remount,ro "$T/ro"
-	refused 2 "$T/ro" read-only -- "$RESERVEFS" "$T/ro" "$MNT"
-}
-
-@test "without /dev/fuse, and without the right to mount, that is what it says" {
-	install -m 755 "$RESERVEFS" "$T/reservefs"
-	# shellcheck disable=SC2016 # the inner shell's arguments
-	run -32 --separate-stderr unshare -m sh -c 'mount -t tmpfs none /dev && exec "$0" "$1" "$2"' "$RESERVEFS" "$REPO" "$MNT"
-	equal 1 "$(wc -l <<<"${stderr-}")"
-	[[ ${stderr-} == *'/dev/fuse'*"$MNT"*'; '* ]]
-	refused 32 "$MNT" 'ot permitted' -- setpriv --bounding-set -sys_admin --inh-caps -sys_admin "$RESERVEFS" "$REPO" "$MNT"
-	mkdir "$T/own"
-	chown "$NOBODY" "$T/own"
-	refused 32 "$MNT" -- as_nobody "$T/reservefs" "$T/own" "$MNT"
-}
-
-@test "without fusermount3 a user is told to install it" {
-	needs fusermount3
-	install -m 755 "$RESERVEFS" "$T/reservefs"
-	chown "$NOBODY" "$REPO" "$MNT"
-	touch "$T/nothing"
-	mknod -m 666 "$T/fuse" c 10 229
-	run -32 --separate-stderr unshare -m sh -c "mount --bind '$T/fuse' /dev/fuse &&
-		mount --bind '$T/nothing' \$(realpath \$(command -v fusermount3)) &&
-		exec setpriv --reuid $NOBODY --regid $NOBODY --clear-groups '$T/reservefs' '$REPO' '$MNT'"
-	equal 1 "$(wc -l <<<"${stderr-}")"
-	[[ ${stderr-} == *fusermount3*"$MNT"*fuse3* ]]
 }
