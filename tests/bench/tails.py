@@ -140,7 +140,7 @@ def run(peer, most, seconds, progress):
     result["idle"] = idle(peer, 5 if seconds > 2 else 2)
     progress(f"reads while {most} clients write")
     result["read_under_load"] = read_under_load(peer, most, min(seconds, 5))
-    progress(f"reads while 1 client writes")
+    progress("reads while 1 client writes")
     result["read_under_one"] = read_under_load(peer, 1, min(seconds, 5))
     progress(f"resize, {most} clients, {seconds:g} s without a pause")
     result["long_write"] = long_write(peer, most, seconds)

@@ -73,7 +73,9 @@ def tail_targets(tails, most):
     found = []
     for entry in tails.get("syncs", []):
         if entry["workload"] == "cycle" and entry["clients"] == 1:
-            found.append(Target("mkdir + write + rm -r, one client: disk syncs", entry["per_operation"], 2, True))
+            # The last cycle's deferred change, and now and then a checkpoint, belong to none of them.
+            found.append(Target("mkdir + write + rm -r, one client: disk syncs (2, and a checkpoint's share)",
+                                entry["per_operation"], 2.05, True))
     for key in ("read_under_load", "read_under_one"):
         reads = tails[key]
         for field, word in (("p50_us", "median"), ("mean_us", "mean")):
