@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * commit_load.c: the least that a durable resize can cost with SQLite: one process, alone with its file, puts a contract's
- * record and the totals, of the size that reservefs writes, in one transaction with synchronous=FULL.
+ * commit_load.c: the least that a durable resize can cost with SQLite: one process, alone with its file, puts a
+ * contract's record and the totals, of the size that reservefs writes, in one transaction with synchronous=FULL.
  *
  * It checks nothing and answers nobody. What reservefs takes beyond this and a do-nothing FUSE write is its own.
  *
@@ -50,7 +50,8 @@ static int open_commit(struct bench_client *client)
 
 	if (!s)
 		abort();
-	if (sqlite3_open_v2(client->plan->target, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, "unix-excl") != SQLITE_OK ||
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+	if (sqlite3_open_v2(client->plan->target, &s->db, flags, "unix-excl") != SQLITE_OK ||
 	    sqlite3_exec(s->db, script, NULL, NULL, NULL) != SQLITE_OK)
 		return failed(s->db, client->plan->target);
 	for (unsigned i = 0; i < STATEMENTS; i++)
@@ -82,7 +83,8 @@ static int64_t run_commit(struct bench_client *client, uint64_t turn)
 	char contract[128], totals[192];
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	snprintf(contract, sizeof contract, "id=8 size=%llu changed=%lld.%09ld", size, (long long) now.tv_sec, now.tv_nsec);
+	snprintf(contract, sizeof contract, "id=8 size=%llu changed=%lld.%09ld", size, (long long) now.tv_sec,
+		 now.tv_nsec);
 	snprintf(totals, sizeof totals, "reserved=%llu contracts=1 next_id=8200 changed=%lld.%09ld commits=%llu", size,
 		 (long long) now.tv_sec, now.tv_nsec, (unsigned long long) turn);
 	int r = execute(s, BEGIN);
@@ -96,7 +98,7 @@ static int64_t run_commit(struct bench_client *client, uint64_t turn)
 }
 
 const struct bench_workload bench_commit_workloads[] = {
-	{ "sqlite-commit", "one client alone: one SQLite commit of the records of a resize (TARGET is the file)", NULL, open_commit,
-	  run_commit, NULL },
+	{ "sqlite-commit", "one client alone: one SQLite commit of the records of a resize (TARGET is the file)", NULL,
+	  open_commit, run_commit, NULL },
 	{ NULL, NULL, NULL, NULL, NULL, NULL },
 };

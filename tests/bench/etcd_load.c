@@ -147,7 +147,8 @@ static ssize_t on_request_data(nghttp2_session *http, int32_t stream, uint8_t *b
 	return (ssize_t) left;
 }
 
-static int on_response_data(nghttp2_session *http, uint8_t flags, int32_t stream, const uint8_t *data, size_t length, void *user)
+static int on_response_data(nghttp2_session *http, uint8_t flags, int32_t stream, const uint8_t *data, size_t length,
+			    void *user)
 {
 	struct session *s = user;
 	(void) http;
@@ -288,6 +289,7 @@ static int64_t run_etcd(struct bench_client *client, uint64_t turn)
 }
 
 const struct bench_workload bench_etcd_workloads[] = {
-	{ "etcd", "etcd: one compare-and-put transaction a resize (TARGET is HOST:PORT)", NULL, open_etcd, run_etcd, NULL },
+	{ "etcd", "etcd: one compare-and-put transaction a resize (TARGET is HOST:PORT)", NULL, open_etcd, run_etcd,
+	  NULL },
 	{ NULL, NULL, NULL, NULL, NULL, NULL },
 };

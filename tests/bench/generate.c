@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * generate.c: makes a Datastore of any number of contracts, to see what a large one costs. It writes the very records that
- * Reservations would have written, through the Datastore's own interface, but many to a transaction, and all of
- * a kind after one another, so that ten million take minutes.
+ * generate.c: makes a Datastore of any number of contracts, to see what a large one costs. It writes the very records
+ * that Reservations would have written, through the Datastore's own interface, but many to a transaction, and all of a
+ * kind after one another, so that ten million take less than a minute.
  *
  * Invariant: the totals are written last, so that a Datastore whose generation was interrupted is refused, not
  * mistaken for a small one.
@@ -69,7 +69,8 @@ static void show_progress(const struct recipe *recipe, uint64_t done, const char
 static int put_all(struct rfs_datastore *ds, const struct recipe *recipe, put_fn put, const char *what)
 {
 	for (uint64_t done = 0; done < recipe->contracts;) {
-		uint64_t until = recipe->contracts - done > PER_TRANSACTION ? done + PER_TRANSACTION : recipe->contracts;
+		uint64_t left = recipe->contracts - done;
+		uint64_t until = done + (left > PER_TRANSACTION ? PER_TRANSACTION : left);
 		int r = rfs_datastore_begin(ds);
 		if (r < 0)
 			return r;

@@ -115,8 +115,8 @@ static int client_main(const struct bench_workload *workload, const struct bench
 	return measure(workload, &client, limits, result) < 0;
 }
 
-static int run_clients(const struct bench_workload *workload, const struct bench_plan *plan, const struct limits *limits,
-		       struct result *results)
+static int run_clients(const struct bench_workload *workload, const struct bench_plan *plan,
+		       const struct limits *limits, struct result *results)
 {
 	int ready[2], go[2], failed = 0;
 	char byte;
@@ -150,8 +150,8 @@ static int run_clients(const struct bench_workload *workload, const struct bench
 
 /*
  * `rate` is what all clients got, divided by the time until the last of them had its last answer: a client that is kept
- * waiting while another one goes ahead counts. `rate_in_time` leaves out what came after the time was up, and so does not
- * mind who got the answers.
+ * waiting while another one goes ahead counts. `rate_in_time` leaves out what came after the time was up, and so does
+ * not mind who got the answers.
  */
 static void print_result(const char *name, const struct bench_plan *plan, const struct limits *limits,
 			 const struct result *results)
@@ -171,7 +171,8 @@ static void print_result(const char *name, const struct bench_plan *plan, const 
 	double seconds = operations ? (double) (end - begin) / 1e9 : 0;
 	double rate = operations ? (double) operations / seconds : 0;
 	printf("{\"workload\":\"%s\",\"clients\":%u,\"operations\":%llu,\"turns\":%llu,\"seconds\":%.6f,\"rate\":%.3f,"
-	       "\"rate_in_time\":%.3f,\"mean_us\":%.3f,\"p50_us\":%.3f,\"p90_us\":%.3f,\"p99_us\":%.3f,\"p999_us\":%.3f,\"max_us\":%.3f}\n",
+	       "\"rate_in_time\":%.3f,\"mean_us\":%.3f,\"p50_us\":%.3f,\"p90_us\":%.3f,\"p99_us\":%.3f,\"p999_us\":%.3f,"
+	       "\"max_us\":%.3f}\n",
 	       name, plan->clients, (unsigned long long) operations, (unsigned long long) all.count, seconds,
 	       rate, limits->turns ? rate : (double) in_time / limits->seconds,
 	       all.count ? (double) all.sum_ns / (double) all.count / 1e3 : 0.0,
@@ -200,7 +201,9 @@ static void usage(FILE *to)
 
 int main(int argc, char **argv)
 {
-	struct bench_plan plan = { .clients = 1, .prefix = "bench", .file = "available", .names = 1, .size_bytes = 4096 };
+	struct bench_plan plan = {
+		.clients = 1, .prefix = "bench", .file = "available", .names = 1, .size_bytes = 4096,
+	};
 	struct limits limits = { .seconds = 1 };
 	int option;
 

@@ -5,8 +5,8 @@
  *
  * It keeps no sum, checks nothing and stores nothing. It remembers which contracts there are, because the kernel asks.
  *
- * Invariant: `contracts[id]` and the table of names hold the same contracts; an id is never used again. Both are guarded by
- * `lock`, as libfuse's own loop answers from several threads.
+ * Invariant: `contracts[id]` and the table of names hold the same contracts; an id is never used again. Both are
+ * guarded by `lock`, as libfuse's own loop answers from several threads.
  */
 #define FUSE_USE_VERSION 314
 
@@ -21,7 +21,8 @@
 #include <unistd.h>
 #include <uthash.h>
 
-/* Nodeids: 1 is the root; from FIRST on, an even one is the directory of a contract and the odd one after it is its size. */
+/* Nodeids: 1 is the root; from FIRST on, an even one is the directory of a contract and the odd one after it is its
+ * size. */
 #define AVAILABLE 2
 #define RESERVATIONS 3
 #define FIRST 16
@@ -251,7 +252,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, s
 		fuse_reply_buf(req, text + offset, length - (size_t) offset < size ? length - (size_t) offset : size);
 }
 
-static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset, struct fuse_file_info *fi)
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
+		     struct fuse_file_info *fi)
 {
 	char text[32];
 	size_t length = size < sizeof text - 1 ? size : sizeof text - 1;
@@ -269,8 +271,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
 }
 
 /* Fills one entry; returns false when there is no more room. */
-static bool add_entry(fuse_req_t req, char *buffer, size_t size, size_t *at, const char *name, fuse_ino_t ino, bool directory,
-		      off_t next)
+static bool add_entry(fuse_req_t req, char *buffer, size_t size, size_t *at, const char *name, fuse_ino_t ino,
+		      bool directory, off_t next)
 {
 	struct stat st = { .st_ino = ino, .st_mode = directory ? S_IFDIR : S_IFREG };
 	size_t length = fuse_add_direntry(req, buffer + *at, size - *at, name, &st, next);
@@ -285,7 +287,8 @@ static void list_contracts(fuse_req_t req, char *buffer, size_t size, off_t offs
 {
 	pthread_mutex_lock(&lock);
 	for (uint64_t id = (uint64_t) offset; id < used; id++)
-		if (contracts[id] && !add_entry(req, buffer, size, at, contracts[id]->name, FIRST + 2 * id, true, (off_t) id + 1))
+		if (contracts[id] &&
+		    !add_entry(req, buffer, size, at, contracts[id]->name, FIRST + 2 * id, true, (off_t) id + 1))
 			break;
 	pthread_mutex_unlock(&lock);
 }
@@ -398,8 +401,8 @@ int main(int argc, char **argv)
 		args.argc--;
 	}
 	if (fuse_opt_parse(&args, &options, known, NULL) < 0 || !mountpoint || options.help) {
-		fputs("usage: nullfs [-o mt,noflush,direct_io,no_open,atomic_trunc,splice,timeout=SECONDS,FUSE OPTIONS] MOUNTPOINT\n",
-		      options.help ? stdout : stderr);
+		fputs("usage: nullfs [-o mt,noflush,direct_io,no_open,atomic_trunc,splice,timeout=SECONDS,FUSE OPTIONS]\n"
+		      "              MOUNTPOINT\n", options.help ? stdout : stderr);
 		return options.help ? 0 : 2;
 	}
 	int r = serve(&args, mountpoint);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * postgres_load.c: PostgreSQL in the place of reservefs: each client is a process with a connection over the Unix socket,
- * and a resize is one prepared statement in one round trip that adds the difference to the sum, where the sum allows it,
- * and sets the contract's size. It commits by itself, with synchronous_commit on.
+ * postgres_load.c: PostgreSQL in the place of reservefs: each client is a process with a connection over the Unix
+ * socket, and a resize is one prepared statement in one round trip that adds the difference to the sum, where the sum
+ * allows it, and sets the contract's size. It commits by itself, with synchronous_commit on.
  *
  * Invariant: pool.reserved is the sum of contract.size after every statement, and is never above pool.capacity.
  */
@@ -52,7 +52,8 @@ static int init_postgres(const struct bench_plan *plan)
 		 "CREATE TABLE IF NOT EXISTS contract (name text PRIMARY KEY, size bigint);"
 		 "TRUNCATE pool, contract;"
 		 "INSERT INTO pool VALUES (1, 1::bigint << 60, 0);"
-		 "INSERT INTO contract SELECT '%s-' || i, 0 FROM generate_series(0, %u) i;", plan->prefix, plan->clients - 1);
+		 "INSERT INTO contract SELECT '%s-' || i, 0 FROM generate_series(0, %u) i;",
+		 plan->prefix, plan->clients - 1);
 	PGresult *result = PQexec(connection, script);
 	if (PQresultStatus(result) != PGRES_COMMAND_OK)
 		r = failed(connection, result, "tables");
@@ -103,7 +104,7 @@ static int64_t run_postgres(struct bench_client *client, uint64_t turn)
 }
 
 const struct bench_workload bench_postgres_workloads[] = {
-	{ "postgres", "PostgreSQL: one conditional update a resize (TARGET is a connection string)", init_postgres, open_postgres,
-	  run_postgres, NULL },
+	{ "postgres", "PostgreSQL: one conditional update a resize (TARGET is a connection string)", init_postgres,
+	  open_postgres, run_postgres, NULL },
 	{ NULL, NULL, NULL, NULL, NULL, NULL },
 };

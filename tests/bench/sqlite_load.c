@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sqlite_load.c: what a program on SQLite would do instead: each client is a process with its own connection, and a resize
- * is one transaction that checks the sum, updates the contract and the sum, and commits to disk.
+ * sqlite_load.c: what a program on SQLite would do instead: each client is a process with its own connection, and a
+ * resize is one transaction that checks the sum, updates the contract and the sum, and commits to disk.
  *
  * Invariant: pool.reserved is the sum of contract.size after every commit, and is never above pool.capacity.
  */

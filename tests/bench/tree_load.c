@@ -159,8 +159,8 @@ static int make_contract(struct bench_client *client, uint64_t turn)
 	struct paths *paths = client->state;
 	const struct bench_plan *plan = client->plan;
 
-	snprintf(paths->directory, sizeof paths->directory, "%s/reservations/%s-cycle-%u-%llu", plan->target, plan->prefix,
-		 client->index, (unsigned long long) turn);
+	snprintf(paths->directory, sizeof paths->directory, "%s/reservations/%s-cycle-%u-%llu", plan->target,
+		 plan->prefix, client->index, (unsigned long long) turn);
 	snprintf(paths->file, sizeof paths->file, "%s/reservations/%s-cycle-%u-%llu/size", plan->target, plan->prefix,
 		 client->index, (unsigned long long) turn);
 	if (mkdir(paths->directory, 0777) < 0)
@@ -216,8 +216,8 @@ static int64_t run_rmdir(struct bench_client *client, uint64_t turn)
 	struct paths *paths = client->state;
 	const struct bench_plan *plan = client->plan;
 
-	snprintf(paths->directory, sizeof paths->directory, "%s/reservations/%s-cycle-%u-%llu", plan->target, plan->prefix,
-		 client->index, (unsigned long long) turn);
+	snprintf(paths->directory, sizeof paths->directory, "%s/reservations/%s-cycle-%u-%llu", plan->target,
+		 plan->prefix, client->index, (unsigned long long) turn);
 	if (rmdir(paths->directory) < 0)
 		return bench_fail(errno, "rmdir %s", paths->directory);
 	return 1;
@@ -230,8 +230,9 @@ static int open_many(struct bench_client *client)
 	struct paths *paths = new_paths(client);
 	const struct bench_plan *plan = client->plan;
 
-	paths->length = (unsigned) snprintf(paths->file, sizeof paths->file, "%s/reservations/%s", plan->target, plan->prefix);
-	/* Odd and above any number of names: turn * order walks through them without a pattern that the disk would like. */
+	paths->length = (unsigned) snprintf(paths->file, sizeof paths->file, "%s/reservations/%s", plan->target,
+					    plan->prefix);
+	/* turn * order, seen as a fraction, walks through all names without a pattern that the disk would like. */
 	paths->order = (plan->seed * 2 + 1) * UINT64_C(0x9E3779B97F4A7C15) | 1;
 	return 0;
 }
@@ -386,6 +387,7 @@ const struct bench_workload bench_tree_workloads[] = {
 	{ "lookup-missing", "stat of names that do not exist", NULL, open_many, run_lookup_missing, NULL },
 	{ "resize-any", "resize of generated contracts (-N, -p) in no order", NULL, open_many, run_resize_any, NULL },
 	{ "ls", "list all of reservations; an operation is a name", NULL, open_listing, run_ls, NULL },
-	{ "find", "list reservations and each contract; an operation is a contract", NULL, open_listing, run_find, NULL },
+	{ "find", "list reservations and each contract; an operation is a contract", NULL, open_listing, run_find,
+	  NULL },
 	{ NULL, NULL, NULL, NULL, NULL, NULL },
 };
