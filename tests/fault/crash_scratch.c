@@ -31,7 +31,7 @@ void crash_scratch_make(struct crash_scratch *s)
 	snprintf(s->directory, sizeof s->directory, "%s/reservefs-fault.XXXXXX", parent);
 	if (!mkdtemp(s->directory))
 		fail(s->directory);
-	snprintf(s->path, sizeof s->path, "%s/datastore.db", s->directory);
+	snprintf(s->path, sizeof s->path, "%s/" CRASH_MAIN, s->directory);
 }
 
 void crash_scratch_empty(const struct crash_scratch *s)
@@ -55,11 +55,11 @@ static bool is_blank(const char *data, size_t bytes)
 	return bytes == 0 || (data[0] == 0 && memcmp(data, data + 1, bytes - 1) == 0);
 }
 
-void crash_scratch_write(const struct crash_scratch *s, const char *suffix, const char *data, size_t bytes)
+void crash_scratch_write(const struct crash_scratch *s, const char *name, const char *data, size_t bytes)
 {
-	char path[PATH_MAX + 8];
+	char path[PATH_MAX];
 
-	snprintf(path, sizeof path, "%s%s", s->path, suffix);
+	snprintf(path, sizeof path, "%s/%s", s->directory, name);
 	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0 || ftruncate(fd, (off_t) bytes) < 0)
 		fail(path);
@@ -71,14 +71,16 @@ void crash_scratch_write(const struct crash_scratch *s, const char *suffix, cons
 	close(fd);
 }
 
-static char *read_all(const struct crash_scratch *s, const char *suffix, size_t *ret_bytes)
+char *crash_scratch_read(const struct crash_scratch *s, const char *name, size_t *ret_bytes)
 {
-	char path[PATH_MAX + 8];
+	char path[PATH_MAX];
 	struct stat st;
 
-	snprintf(path, sizeof path, "%s%s", s->path, suffix);
+	snprintf(path, sizeof path, "%s/%s", s->directory, name);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0)
+		return NULL;
+	if (fstat(fd, &st) < 0)
 		fail(path);
 	char *data = malloc((size_t) st.st_size + 1);
 	if (!data || pread(fd, data, (size_t) st.st_size, 0) != st.st_size)
@@ -90,15 +92,17 @@ static char *read_all(const struct crash_scratch *s, const char *suffix, size_t 
 
 void crash_scratch_save(const struct crash_scratch *s, struct crash_files *ret_files)
 {
-	ret_files->main = read_all(s, "", &ret_files->main_bytes);
-	ret_files->wal = read_all(s, "-wal", &ret_files->wal_bytes);
+	ret_files->main = crash_scratch_read(s, CRASH_MAIN, &ret_files->main_bytes);
+	ret_files->wal = crash_scratch_read(s, CRASH_WAL, &ret_files->wal_bytes);
+	if (!ret_files->main || !ret_files->wal)
+		fail(s->path);
 }
 
 void crash_scratch_restore(const struct crash_scratch *s, const struct crash_files *files)
 {
 	crash_scratch_empty(s);
-	crash_scratch_write(s, "", files->main, files->main_bytes);
-	crash_scratch_write(s, "-wal", files->wal, files->wal_bytes);
+	crash_scratch_write(s, CRASH_MAIN, files->main, files->main_bytes);
+	crash_scratch_write(s, CRASH_WAL, files->wal, files->wal_bytes);
 }
 
 void crash_files_done(struct crash_files *files)

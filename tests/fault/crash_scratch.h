@@ -14,6 +14,9 @@ struct crash_files {
 	size_t wal_bytes;
 };
 
+#define CRASH_MAIN "datastore.db"
+#define CRASH_WAL "datastore.db-wal"
+
 struct crash_scratch {
 	char directory[PATH_MAX / 2];
 	char path[PATH_MAX]; /* of the Datastore in it, which isn't there yet */
@@ -25,8 +28,11 @@ void crash_scratch_make(struct crash_scratch *s);
 /* Removes the files in it. */
 void crash_scratch_empty(const struct crash_scratch *s);
 
-/* Writes a file of the Datastore: `suffix` is "" or "-wal". Pages of zeros become holes. */
-void crash_scratch_write(const struct crash_scratch *s, const char *suffix, const char *data, size_t bytes);
+/* Writes the file `name`. Pages of zeros become holes. */
+void crash_scratch_write(const struct crash_scratch *s, const char *name, const char *data, size_t bytes);
+
+/* Reads the file `name`; the caller frees. NULL: there is none. */
+char *crash_scratch_read(const struct crash_scratch *s, const char *name, size_t *ret_bytes);
 
 /* Keeps what is there, and puts it back. */
 void crash_scratch_save(const struct crash_scratch *s, struct crash_files *ret_files);
