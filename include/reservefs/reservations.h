@@ -5,9 +5,9 @@
  * A contract has a name, a size in bytes, the moment of its last change, and an id that is never reused. The sum
  * of all sizes is what the Repo counts as reserved, at every instant that can be seen.
  *
- * Threads: every function may be called from any thread. Changes are requests: they are queued, and one writer
- * thread, owned by this module, takes all that are queued, checks them one after the other, commits
- * them in one Datastore transaction, and then answers each. Reads show the last answered state, and never wait for
+ * Threads: every function may be called from any thread. Changes are requests: they are queued, and one thread at a time,
+ * the writer owned by this module or one that offered to (rfs_reservations_submit_and_lead), takes all that are queued,
+ * checks them one after the other, commits them in one Datastore transaction, and then answers each. Reads show the last answered state, and never wait for
  * the writer. Functions marked [disk] may read from the Datastore; the others touch memory only.
  *
  * What a successful answer promises: the change is durable. Creating a contract and removing one of size 0 are
@@ -62,7 +62,7 @@ enum rfs_verb {
 struct rfs_request;
 
 /*
- * Called once a request, by the writer thread or by the thread that submitted, with no lock held. It must not
+ * Called once a request, by the thread that writes or by the one that submitted, with no lock held. It must not
  * block, and must not wait for another request. `error` is 0 or a negative errno:
  *   RFS_RESIZE  -ENOSPC (see `available_bytes`), -ENODEV the contract is gone
  *   RFS_REMOVE  -ENODEV
@@ -115,6 +115,14 @@ int rfs_name_check(const char *name);
 /* Queues a request, or answers it at once where nothing needs to be waited for. Never blocks on the disk,
  * except RFS_CREATE without `from_memory` [disk]. */
 void rfs_reservations_submit(struct rfs_reservations *r, struct rfs_request *request);
+
+/*
+ * The same, but where the request has to be queued and no thread is writing, the caller's does: it calls before(user), then
+ * does the writer's work until nothing is queued, and only then returns. So a lone request is made durable without waking
+ * another thread first. `before` is where a caller with something else to attend to hands that over. [disk]
+ */
+void rfs_reservations_submit_and_lead(struct rfs_reservations *r, struct rfs_request *request, void (*before)(void *user),
+				      void *user);
 
 /* Submits and waits for the answer. The result parts of `request` are valid afterwards. [disk] */
 int rfs_reservations_perform(struct rfs_reservations *r, struct rfs_request *request);

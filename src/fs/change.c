@@ -151,6 +151,16 @@ static void done(struct rfs_request *request, int error)
 		pthread_cond_broadcast(&fs->changes_done);
 }
 
+/* The thread that reads requests leads where nobody does, once another one reads. The worker never leads: look-ups and
+ * listings would wait for the commit. */
+static void submit(struct change *change)
+{
+	struct rfs_fs *fs = change->fs;
+
+	rfs_reservations_submit_and_lead(fs->reservations, &change->request, rfs_loop_is_reading() ? rfs_loop_hand_over : NULL,
+					 fs);
+}
+
 static struct change *change_new(struct rfs_fs *fs, fuse_req_t req, enum rfs_operation operation, enum rfs_verb verb,
 				 struct rfs_contract *contract)
 {
@@ -180,7 +190,7 @@ void rfs_change_resize(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *c
 		return;
 	change->request.size_bytes = size_bytes;
 	change->written = written;
-	rfs_reservations_submit(fs->reservations, &change->request);
+	submit(change);
 }
 
 void rfs_change_release(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract)
@@ -188,7 +198,7 @@ void rfs_change_release(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *
 	struct change *change = change_new(fs, req, RFS_OP_RELEASE, RFS_RESIZE, contract);
 
 	if (change)
-		rfs_reservations_submit(fs->reservations, &change->request);
+		submit(change);
 }
 
 void rfs_change_remove(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract)
@@ -196,11 +206,11 @@ void rfs_change_remove(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *c
 	struct change *change = change_new(fs, req, RFS_OP_REMOVE, RFS_REMOVE, contract);
 
 	if (change)
-		rfs_reservations_submit(fs->reservations, &change->request);
+		submit(change);
 }
 
 /* A name that is too long does not fit into a request: it is refused here, and shown cut. */
-static void submit_named(struct rfs_fs *fs, struct change *change, const char *name)
+static void submit_named(struct change *change, const char *name)
 {
 	if (!change)
 		return;
@@ -210,12 +220,12 @@ static void submit_named(struct rfs_fs *fs, struct change *change, const char *n
 		return;
 	}
 	strcpy(change->request.new_name, name);
-	rfs_reservations_submit(fs->reservations, &change->request);
+	submit(change);
 }
 
 void rfs_change_rename(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, const char *new_name)
 {
-	submit_named(fs, change_new(fs, req, RFS_OP_RENAME, RFS_RENAME, contract), new_name);
+	submit_named(change_new(fs, req, RFS_OP_RENAME, RFS_RENAME, contract), new_name);
 }
 
 void rfs_change_create(struct rfs_fs *fs, fuse_req_t req, const char *name, bool from_memory)
@@ -225,7 +235,7 @@ void rfs_change_create(struct rfs_fs *fs, fuse_req_t req, const char *name, bool
 	if (!change)
 		return;
 	change->request.from_memory = from_memory;
-	submit_named(fs, change, name);
+	submit_named(change, name);
 }
 
 void rfs_change_sync(struct rfs_fs *fs, fuse_req_t req)
@@ -233,7 +243,7 @@ void rfs_change_sync(struct rfs_fs *fs, fuse_req_t req)
 	struct change *change = change_new(fs, req, RFS_OP_SYNC, RFS_SYNC, NULL);
 
 	if (change)
-		rfs_reservations_submit(fs->reservations, &change->request);
+		submit(change);
 }
 
 void rfs_changes_wait(struct rfs_fs *fs)

@@ -5,8 +5,6 @@
  */
 #include "fs/internal.h"
 
-#include "util/log.h"
-
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -78,6 +76,8 @@ int rfs_fs_new(struct fuse_args *args, const struct rfs_fs_options *options, str
 	fs->user = options->user;
 	clock_gettime(CLOCK_REALTIME, &fs->started);
 	fs->last_event = fs->started;
+	pthread_mutex_init(&fs->reading_lock, NULL);
+	pthread_cond_init(&fs->reading_free, NULL);
 	pthread_mutex_init(&fs->errors_lock, NULL);
 	pthread_mutex_init(&fs->jobs_lock, NULL);
 	pthread_cond_init(&fs->jobs_work, NULL);
@@ -107,74 +107,29 @@ int rfs_fs_mount(struct rfs_fs *fs, const char *mountpoint)
 	return 0;
 }
 
-static void no_op(int signal_number)
+/* The worker is born with all signals blocked: they are for the loop. */
+static int start_worker(struct rfs_fs *fs)
 {
-	(void) signal_number;
-}
-
-/* Ends the session on the first signal. The loop may be about to read when it is told, so it is nudged until it has ended. */
-static void *signal_main(void *user)
-{
-	struct rfs_fs *fs = user;
-	const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
-	sigset_t set;
-	int number;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGUSR2);
-	if (sigwait(&set, &number) != 0 || number == SIGUSR2)
-		return NULL;
-	rfs_log(LOG_NOTICE, "%s, leaving", strsignal(number));
-	fuse_session_exit(fs->session);
-	while (!atomic_load(&fs->loop_ended)) {
-		pthread_kill(fs->loop_thread, SIGUSR1);
-		nanosleep(&pause, NULL);
-	}
-	return NULL;
-}
-
-static int start_threads(struct rfs_fs *fs, sigset_t *ret_old)
-{
-	struct sigaction nudge = { .sa_handler = no_op };
-	sigset_t set;
+	sigset_t all, before;
 	int rc;
 
-	sigaction(SIGUSR1, &nudge, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	sigfillset(&set);
-	pthread_sigmask(SIG_BLOCK, &set, ret_old);
-	fs->loop_thread = pthread_self();
-	atomic_store(&fs->loop_ended, false);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
 	rc = rfs_worker_start(fs);
-	if (rc == 0) {
-		rc = -pthread_create(&fs->signal_thread, NULL, signal_main, fs);
-		if (rc < 0)
-			rfs_worker_stop(fs);
-	}
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
-	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return rc;
 }
 
 int rfs_fs_run(struct rfs_fs *fs)
 {
-	sigset_t old;
-	int rc = start_threads(fs, &old);
+	int rc = start_worker(fs);
 
-	if (rc == 0) {
-		rc = fuse_session_loop(fs->session);
-		atomic_store(&fs->loop_ended, true);
-		pthread_kill(fs->signal_thread, SIGUSR2);
-		pthread_join(fs->signal_thread, NULL);
-		rfs_worker_stop(fs);
-		rfs_changes_wait(fs);
-	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return rc > 0 ? 0 : rc; /* above 0: the signal that ended it */
+	if (rc < 0)
+		return rc;
+	rc = rfs_loop_run(fs);
+	rfs_worker_stop(fs);
+	rfs_changes_wait(fs);
+	return rc;
 }
 
 void rfs_fs_unmount(struct rfs_fs *fs)
@@ -198,6 +153,8 @@ void rfs_fs_free(struct rfs_fs *fs)
 	pthread_cond_destroy(&fs->jobs_work);
 	pthread_mutex_destroy(&fs->jobs_lock);
 	pthread_mutex_destroy(&fs->errors_lock);
+	pthread_cond_destroy(&fs->reading_free);
+	pthread_mutex_destroy(&fs->reading_lock);
 	free(fs->pool);
 	free(fs);
 }

@@ -2,9 +2,9 @@
 /*
  * fs.h: the mounted tree: FUSE operations <-> reservations. The one header of this layer that cli uses.
  *
- * Threads: one thread runs rfs_fs_run, which reads requests; it never waits for the disk. A second, owned by this module,
- * does what may: lookups and listings that only the Datastore can answer. Changes are answered from the
- * writer of the Reservations.
+ * Threads: rfs_fs_run reads requests, in its caller's thread and one of its own that take turns; reading never waits for the
+ * disk. A third does what may: look-ups and listings that only the Datastore can answer. Changes are answered by
+ * the thread that writes them.
  */
 #ifndef RFS_FS_FS_H
 #define RFS_FS_FS_H

@@ -86,7 +86,7 @@ struct rfs_fs {
 	struct timespec last_event;    /* errors_lock; when a request was last answered */
 	struct rfs_error_line *errors; /* errors_lock */
 
-	struct rfs_handle *handles; /* the loop thread's */
+	struct rfs_handle *handles; /* the reading thread's */
 	uint64_t last_fh;
 
 	pthread_mutex_t jobs_lock;
@@ -99,7 +99,11 @@ struct rfs_fs {
 	pthread_cond_t changes_done;
 	size_t changes; /* changes_lock; submitted and not answered */
 
-	pthread_t signal_thread, loop_thread;
+	/* The two threads of loop.c. */
+	pthread_mutex_t reading_lock;
+	pthread_cond_t reading_free;
+	bool reading_taken; /* reading_lock */
+	pthread_t loop_threads[2], signal_thread;
 	atomic_bool loop_ended;
 };
 
@@ -172,7 +176,7 @@ struct rfs_handle {
 };
 /* Takes over the caller's reference to `contract`, also when it fails. */
 int rfs_handle_open(struct rfs_fs *fs, fuse_ino_t ino, struct rfs_contract *contract, uint64_t *ret_fh);
-/* Valid until closed; only the loop thread opens, uses and closes. NULL: `ino` is not open as `fh`. */
+/* Valid until closed; only the thread that reads requests opens, uses and closes. NULL: `ino` is not open as `fh`. */
 struct rfs_handle *rfs_handle_get(struct rfs_fs *fs, uint64_t fh, fuse_ino_t ino);
 /* Keeps a copy of `text` as the snapshot that later reads continue. */
 int rfs_handle_keep(struct rfs_handle *handle, const char *text, size_t length);
@@ -185,6 +189,13 @@ void rfs_worker_stop(struct rfs_fs *fs);
 /* Queues `run`; on lack of memory the request is answered with ENOMEM. */
 void rfs_worker_submit(struct rfs_fs *fs, fuse_req_t req, void (*run)(struct rfs_fs *, struct rfs_job *),
 		       fuse_ino_t ino, const char *name, size_t size, off_t offset, bool plus);
+
+/* loop.c: reading requests */
+int rfs_loop_run(struct rfs_fs *fs);
+/* Whether the calling thread is the one that reads. */
+bool rfs_loop_is_reading(void);
+/* That one lets the other thread go on reading; it has a change to write. */
+void rfs_loop_hand_over(void *fs);
 
 /* change.c: requests to Reservations and their answers */
 enum rfs_change_reply { RFS_REPLY_ERR, RFS_REPLY_WRITE, RFS_REPLY_ENTRY };

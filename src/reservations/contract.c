@@ -39,17 +39,26 @@ void rfs_contract_show_locked(struct rfs_contract *c)
 	HASH_ADD_KEYPTR(by_name, c->owner->live, c->name, strlen(c->name), c);
 }
 
+/* Frees the contract's name. Within one publication another may have taken it already. */
+static void drop_name_locked(struct rfs_contract *c)
+{
+	struct rfs_contract *other;
+
+	HASH_DELETE(by_name, c->owner->live, c);
+	HASH_FIND(by_name, c->owner->live, c->name, strlen(c->name), other);
+	if (!other)
+		rfs_absent_add(c->owner, c->name);
+}
+
 void rfs_contract_hide_locked(struct rfs_contract *c)
 {
-	HASH_DELETE(by_name, c->owner->live, c);
-	rfs_absent_add(c->owner, c->name);
+	drop_name_locked(c);
 	c->exists = false;
 }
 
 void rfs_contract_rename_locked(struct rfs_contract *c, char *name)
 {
-	HASH_DELETE(by_name, c->owner->live, c);
-	rfs_absent_add(c->owner, c->name);
+	drop_name_locked(c);
 	free(c->name);
 	c->name = name;
 	rfs_absent_remove(c->owner, c->name);

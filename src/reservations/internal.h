@@ -89,11 +89,12 @@ struct rfs_reservations {
 	size_t deferred;               /* entries in unstored and removed */
 	struct timespec deferred_until; /* when they must be on their way; valid if deferred */
 	bool store_failing;            /* the last attempt to store deferred changes failed */
+	bool turning; /* a thread does the writer's work: what is queued now it will find */
 	bool stopping;
 	struct rfs_commit_times commit_times;
 	char explanation[256];
 
-	/* The writer's. */
+	/* The writer's, that is of the thread that set `turning`. */
 	struct rfs_totals_record stored_totals; /* as last committed */
 	struct rfs_totals_record draft_totals;
 	struct rfs_contract_list touched;
@@ -140,5 +141,6 @@ void rfs_apply_release(struct rfs_reservations *r, uint64_t bytes);
 /* writer.c */
 void rfs_writer_explain(struct rfs_reservations *r, const char *line);
 void *rfs_writer_main(void *reservations);
+void rfs_writer_lead(struct rfs_reservations *r);
 
 #endif

@@ -484,37 +484,60 @@ static int try_now_locked(struct rfs_reservations *r, struct rfs_request *reques
 	return -EAGAIN;
 }
 
-/* Decides at once, or queues: -EAGAIN. */
-static int decide(struct rfs_reservations *r, struct rfs_request *request)
+enum next_step { ANSWER, WAKE, LEAD, NOTHING };
+
+/* Decides at once, or queues. */
+static enum next_step decide(struct rfs_reservations *r, struct rfs_request *request, bool may_lead, int *ret_error)
 {
 	int rc;
 
 	RFS_LOCK(&r->lock);
 	rc = try_now_locked(r, request);
-	if (rc == -EAGAIN)
-		enqueue_locked(r, request);
-	return rc;
+	if (rc != -EAGAIN) {
+		*ret_error = rc;
+		return ANSWER;
+	}
+	enqueue_locked(r, request);
+	if (r->turning)
+		return NOTHING; /* who turns looks at the queue again */
+	if (!may_lead)
+		return WAKE;
+	r->turning = true;
+	return LEAD;
 }
 
-void rfs_reservations_submit(struct rfs_reservations *r, struct rfs_request *request)
+void rfs_reservations_submit_and_lead(struct rfs_reservations *r, struct rfs_request *request, void (*before)(void *user),
+				      void *user)
 {
+	enum next_step next = ANSWER;
 	int rc = 0;
 
 	if (request->verb == RFS_RENAME)
 		rc = rfs_name_check(request->new_name);
-	if (request->verb == RFS_CREATE) {
+	else if (request->verb == RFS_CREATE)
 		rc = try_create(r, request);
-		if (rc == 0) {
-			request->done(request, 0);
-			return;
-		}
-	}
-	if (rc == 0 || rc == -EAGAIN)
-		rc = decide(r, request);
-	if (rc == -EAGAIN)
-		pthread_cond_signal(&r->work); /* without the lock, which the writer would only wake up to wait for */
-	else
+	if (rc == -EAGAIN || (rc == 0 && request->verb != RFS_CREATE))
+		next = decide(r, request, before != NULL, &rc);
+	switch (next) {
+	case ANSWER:
 		request->done(request, rc);
+		break;
+	case WAKE:
+		/* Without the lock, which the writer would only wake up to wait for. */
+		pthread_cond_signal(&r->work);
+		break;
+	case LEAD:
+		before(user);
+		rfs_writer_lead(r);
+		break;
+	case NOTHING:
+		break;
+	}
+}
+
+void rfs_reservations_submit(struct rfs_reservations *r, struct rfs_request *request)
+{
+	rfs_reservations_submit_and_lead(r, request, NULL, NULL);
 }
 
 struct waiter {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * writer.c: the one thread that changes things. It takes all that is queued, applies it in one Datastore transaction, commits
- * once, publishes, and answers each. Invariant: a request is answered with success only after the commit that
+ * writer.c: what changes things, by one thread at a time: the writer, or whoever submitted a request and leads. It takes all
+ * that is queued, applies it in one Datastore transaction, commits once, publishes, and answers each. Invariant: a request is answered with success only after the commit that
  * holds its change has returned, and what was answered is what `totals` and the contracts show.
  */
 #include "reservations/internal.h"
@@ -294,8 +294,8 @@ static bool deferred_is_due_locked(struct rfs_reservations *r)
 
 static void wait_for_work_locked(struct rfs_reservations *r)
 {
-	while (!r->stopping && TAILQ_EMPTY(&r->queue) && !deferred_is_due_locked(r)) {
-		if (r->deferred > 0)
+	while (r->turning || (!r->stopping && TAILQ_EMPTY(&r->queue) && !deferred_is_due_locked(r))) {
+		if (r->deferred > 0 && !r->turning)
 			pthread_cond_timedwait(&r->work, &r->lock, &r->deferred_until);
 		else
 			pthread_cond_wait(&r->work, &r->lock);
@@ -352,26 +352,45 @@ static void return_ids(struct rfs_reservations *r)
 	(void) rfs_datastore_put(r->ds, RFS_KEY_TOTALS, text);
 }
 
+/* One turn of writing, which `turning` keeps for one thread at a time. The lock is let go meanwhile. False: there was
+ * nothing to do. */
+static bool turn_locked(struct rfs_reservations *r)
+{
+	struct batch batch;
+
+	collect_locked(r, &batch);
+	if (batch.count == 0)
+		return false;
+	pthread_mutex_unlock(&r->lock);
+	run(r, &batch);
+	rfs_datastore_tidy(r->ds);
+	pthread_mutex_lock(&r->lock);
+	note_deferred_locked(r);
+	return true;
+}
+
+/* The caller has set `turning`, and comes without the lock. */
+void rfs_writer_lead(struct rfs_reservations *r)
+{
+	RFS_LOCK(&r->lock);
+	while (!TAILQ_EMPTY(&r->queue) && turn_locked(r))
+		;
+	r->turning = false;
+	if (r->stopping || r->deferred > 0)
+		pthread_cond_signal(&r->work);
+}
+
 void *rfs_writer_main(void *reservations)
 {
 	struct rfs_reservations *r = reservations;
-	struct batch batch;
 	bool go_on = true;
 
 	pthread_mutex_lock(&r->lock);
 	while (go_on) {
 		wait_for_work_locked(r);
-		collect_locked(r, &batch);
-		go_on = batch.count > 0;
-		pthread_mutex_unlock(&r->lock);
-		if (go_on) {
-			run(r, &batch);
-			rfs_datastore_tidy(r->ds);
-		}
-		pthread_mutex_lock(&r->lock);
-		note_deferred_locked(r);
-		if (r->stopping && r->store_failing && TAILQ_EMPTY(&r->queue))
-			go_on = false;
+		r->turning = true;
+		go_on = turn_locked(r) && !(r->stopping && r->store_failing && TAILQ_EMPTY(&r->queue));
+		r->turning = false;
 	}
 	pthread_mutex_unlock(&r->lock);
 	return_ids(r);
