@@ -5,6 +5,7 @@
  *   sqlite.c          the operations, and what happens after a failed commit
  *   sqlite_connect.c  the two connections, their settings and statements
  *   sqlite_create.c   a new file, whole or not at all
+ *   sqlite_cut.c      whether the end of the file is missing
  *   sqlite_file.c     which file it is, whose it is, and whether it is a Datastore
  *   sqlite_room.c     disk space set aside in advance, and checkpoints
  *   sqlite_watch.c    what SQLite does to its files, watched and in one case kept from it
@@ -26,6 +27,7 @@
 #define RFS_SQLITE_TABLE \
 	"CREATE TABLE datastore (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID"
 
+#define RFS_MAIN_HEADER_BYTES 100
 #define RFS_WAL_HEADER_BYTES 32
 #define RFS_WAL_FRAME_HEADER_BYTES 24
 
@@ -145,6 +147,17 @@ int rfs_sqlite_say_owner(const struct rfs_sqlite *store);
 
 /* Whether the files that are open are still the ones of that name, and as long as they were. */
 int rfs_sqlite_check_in_place(const struct rfs_sqlite *store);
+
+/* sqlite_cut.c */
+
+static inline uint32_t rfs_big_endian(const unsigned char *bytes)
+{
+	return (uint32_t) bytes[0] << 24 | (uint32_t) bytes[1] << 16 | (uint32_t) bytes[2] << 8 | bytes[3];
+}
+
+/* Whether pages are missing from the main file, which has that header and size. SQLite does not have it open. */
+int rfs_sqlite_find_cut(const struct rfs_sqlite *store, const unsigned char header[RFS_MAIN_HEADER_BYTES],
+			int64_t size_bytes, bool *ret_is_cut);
 
 /* sqlite_create.c */
 

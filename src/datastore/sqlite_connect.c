@@ -198,6 +198,7 @@ static int make_room(struct rfs_sqlite *store)
 {
 	struct stat st;
 
+	store->main_bytes = lseek(store->fd, 0, SEEK_END);
 	int rc = rfs_sqlite_make_wal_room(store);
 	if (!rc)
 		rc = rfs_sqlite_make_main_room(store);

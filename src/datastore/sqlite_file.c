@@ -27,8 +27,6 @@
 #define LOCK_OFFSET 0x40000000
 #define LOCK_BYTES 512
 
-#define FILE_HEADER_BYTES 100
-
 static pthread_mutex_t claims_lock = PTHREAD_MUTEX_INITIALIZER;
 static LIST_HEAD(, rfs_sqlite) claims = LIST_HEAD_INITIALIZER(claims);
 
@@ -150,46 +148,16 @@ int rfs_sqlite_say_owner(const struct rfs_sqlite *store)
 	return -EBUSY;
 }
 
-static uint32_t big_endian(const unsigned char *bytes)
-{
-	return (uint32_t) bytes[0] << 24 | (uint32_t) bytes[1] << 16 | (uint32_t) bytes[2] << 8 | bytes[3];
-}
-
 static int refuse(const struct rfs_sqlite *store, const char *what)
 {
 	rfs_sqlite_say(store, "%s: %s; name another file, or restore this one from a backup", store->name, what);
 	return -EBADMSG;
 }
 
-/* Whether there is something in the WAL that SQLite would replay: a file with the magic number of its header. */
-static bool has_wal(const struct rfs_sqlite *store)
-{
-	_cleanup_fd_ int fd = open(store->wal_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
-	unsigned char magic[4];
-
-	return fd >= 0 && pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
-	       (big_endian(magic) & ~UINT32_C(1)) == 0x377f0682;
-}
-
-/*
- * A file that was cut short. SQLite takes what is missing of a page for zeros, and finds no rows there: records would be
- * forgotten without a word. Only while a checkpoint that was interrupted is still in the WAL may the file be shorter
- * than it says.
- */
-static bool is_cut(const struct rfs_sqlite *store, const unsigned char *header, off_t size)
-{
-	uint32_t page_bytes = (uint32_t) header[16] << 8 | header[17], pages = big_endian(header + 28);
-	bool is_valid = big_endian(header + 24) == big_endian(header + 92);
-
-	if (page_bytes == 1)
-		page_bytes = 65536;
-	return !has_wal(store) && (!is_valid || (uint64_t) size < (uint64_t) pages * page_bytes);
-}
-
 /* See "The Database Header" in SQLite's file format for the offsets. */
 static int check_header(const struct rfs_sqlite *store, const struct stat *st)
 {
-	unsigned char header[FILE_HEADER_BYTES];
+	unsigned char header[RFS_MAIN_HEADER_BYTES];
 
 	if (!S_ISREG(st->st_mode))
 		return refuse(store, "is not a regular file");
@@ -200,19 +168,21 @@ static int check_header(const struct rfs_sqlite *store, const struct stat *st)
 		return rfs_sqlite_system_failed(store, errno, "cannot be read");
 	if (length != sizeof(header) || memcmp(header, "SQLite format 3", 16) != 0)
 		return refuse(store, "is not an SQLite database");
-	if (big_endian(header + 68) != RFS_SQLITE_APPLICATION_ID)
+	if (rfs_big_endian(header + 68) != RFS_SQLITE_APPLICATION_ID)
 		return refuse(store, "is an SQLite database of another program, not a Datastore");
-	uint32_t version = big_endian(header + 60);
+	uint32_t version = rfs_big_endian(header + 60);
 	if (version > RFS_SQLITE_USER_VERSION) {
 		rfs_sqlite_say(store, "%s: is a Datastore of version %u, this program knows none above %u; "
 			       "use the newer program that wrote it", store->name, version, RFS_SQLITE_USER_VERSION);
 		return -EPROTO;
 	}
-	if (version == 0 || big_endian(header + 56) != 1)
+	if (version == 0 || rfs_big_endian(header + 56) != 1)
 		return refuse(store, "is damaged: its header is not one of a Datastore");
-	if (is_cut(store, header, st->st_size))
-		return refuse(store, "is damaged: its end is missing");
-	return 0;
+	bool is_cut = false;
+	int rc = rfs_sqlite_find_cut(store, header, st->st_size, &is_cut);
+	if (rc)
+		return rc;
+	return is_cut ? refuse(store, "is damaged: its end is missing") : 0;
 }
 
 static int check_file(const struct rfs_sqlite *store)

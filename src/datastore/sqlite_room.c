@@ -111,8 +111,13 @@ bool rfs_sqlite_wal_is_full(const struct rfs_sqlite *store)
 int rfs_sqlite_checkpoint(struct rfs_sqlite *store)
 {
 	sqlite3 *db = store->writer.db;
-	struct stat st;
 	int frames = -1, moved = -1;
+
+	/* Its missing end would come back as a hole. */
+	if (lseek(store->fd, 0, SEEK_END) < store->main_bytes) {
+		rfs_sqlite_say(store, "%s: was truncated underneath; restore it from a backup", store->name);
+		return -EIO;
+	}
 	int code = sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &moved);
 	if (code != SQLITE_OK)
 		return rfs_sqlite_failed(store, db, code, "cannot be brought up to date from its -wal file");
@@ -120,8 +125,7 @@ int rfs_sqlite_checkpoint(struct rfs_sqlite *store)
 		store->wal_frames = frames == moved ? 0 : frames;
 		store->wal_tried_frames = frames;
 	}
-	if (fstat(store->fd, &st) == 0)
-		store->main_bytes = st.st_size;
+	store->main_bytes = lseek(store->fd, 0, SEEK_END);
 	return 0;
 }
 

@@ -270,7 +270,7 @@ static void a_truncated_file_is_refused(void **state)
 	(void) state;
 	make_store();
 	assert_int_equal(truncate(path, size_of(path) - 4096), 0);
-	store_expect_refusal(path, -EBADMSG, "malformed");
+	store_expect_refusal(path, -EBADMSG, "its end is missing");
 	assert_int_equal(truncate(path, 99), 0);
 	store_expect_refusal(path, -EBADMSG, "not an SQLite database");
 }
@@ -576,7 +576,73 @@ static void a_truncated_main_file_is_noticed(void **state)
 	assert_int_equal(truncate(path, 8192), 0);
 	assert_int_equal(rfs_datastore_put(ds, "a", "5"), -EIO);
 	assert_non_null(strstr(rfs_datastore_explain(ds), "truncated"));
+	/* Nor does closing it, which moves the WAL to it, make it look whole again. */
 	rfs_datastore_close(ds);
+	store_expect_refusal(path, -EBADMSG, "its end is missing");
+}
+
+/* Fills a store in a process that ends without closing it: all of it is still in the WAL. */
+static void leave_all_in_the_wal(void)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct rfs_datastore *ds;
+		char key[16];
+		if (store_try(path, false, &ds))
+			_exit(1);
+		for (int i = 0; i < 200; i++) {
+			snprintf(key, sizeof(key), "key%03d", i);
+			if (rfs_datastore_put(ds, key, "a value of some length, so that there are several pages"))
+				_exit(2);
+		}
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void copy_file(const char *from, const char *to)
+{
+	assert_int_equal(scratch_run((const char *[]) { "cp", from, to, NULL }), 0);
+}
+
+static void an_interrupted_checkpoint_is_completed(void **state)
+{
+	char aside[256];
+
+	(void) state;
+	scratch_path("aside", aside, sizeof(aside));
+	leave_all_in_the_wal();
+	copy_file(wal_path, aside);
+	rfs_datastore_close(store_open(path));
+	/* As if the checkpoint had come as far as the second page. */
+	copy_file(aside, wal_path);
+	assert_true(size_of(path) > 8192);
+	assert_int_equal(truncate(path, 8192), 0);
+	struct rfs_datastore *ds = store_open(path);
+	store_expect(ds, "key000", "a value of some length, so that there are several pages");
+	store_expect(ds, "key199", "a value of some length, so that there are several pages");
+	rfs_datastore_close(ds);
+	store_check_integrity(path);
+}
+
+static void a_truncated_file_is_refused_whatever_the_wal_has(void **state)
+{
+	(void) state;
+	make_store();
+	off_t size = size_of(path);
+	pid_t pid = fork();
+	int status;
+	if (pid == 0) {
+		struct rfs_datastore *ds;
+		_exit(store_try(path, false, &ds) || rfs_datastore_put(ds, "key000", "changed") ? 1 : 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(truncate(path, size - 2048), 0);
+	store_expect_refusal(path, -EBADMSG, "its end is missing");
 }
 
 #define FILE_TEST(body) cmocka_unit_test_setup_teardown(body, setup, scratch_remove)
@@ -612,6 +678,8 @@ int main(void)
 		FILE_TEST(a_replaced_file_is_noticed),
 		FILE_TEST(a_replaced_or_truncated_wal_is_noticed),
 		FILE_TEST(a_truncated_main_file_is_noticed),
+		FILE_TEST(an_interrupted_checkpoint_is_completed),
+		FILE_TEST(a_truncated_file_is_refused_whatever_the_wal_has),
 	};
 
 	return cmocka_run_group_tests_name("sqlite file", tests, NULL, NULL);
