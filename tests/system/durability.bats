@@ -244,3 +244,44 @@ equal_contracts() {
 	start_again
 	equal e1 "$(contracts)"
 }
+
+@test "a disk that fails is EIO, changes nothing, and everything is there when it is back" {
+	on_disk
+	contract c1 1G
+	contract c2 2G
+	contract c3
+	sync "$MNT/reservations"
+	py <<-'END'
+		import struct
+		# FS_IOC_SHUTDOWN, without a last flush: from now on the file system can store nothing
+		fd = os.open(os.path.join(os.environ["T"], "disk"), os.O_RDONLY)
+		try:
+		    fcntl.ioctl(fd, 0x8004587D, struct.pack("I", 2))
+		finally:
+		    os.close(fd)
+		def look():
+		    return status(), [number(size(name)) for name in ("c1", "c2", "c3")]
+		before = look()
+		for name, value in [("c1", "3G"), ("c1", "1"), ("c2", "max"), ("c3", 5)]:
+		    refused("EIO", put, name, value)
+		    path, why, advice = last_error()[2:]
+		    equal(f"reservations/{name}/size", path)
+		    equal(before, look())
+		refused("EIO", os.unlink, size("c1"))
+		refused("EIO", os.rmdir, contract("c2"))
+		refused("EIO", os.rename, contract("c1"), contract("c4"))
+		equal(before, look())
+		equal(before[0]["reserved"] + before[0]["available"], os.statvfs(MNT).f_blocks)
+		# what is wrong in itself is still told as such
+		refused("EINVAL", put, "c1", "lots")
+	END
+	crash_daemon
+	umount -l "$MNT"
+	umount "$T/disk"
+	mount -t ext4 -o loop "$T/disk.img" "$T/disk"
+	start_again
+	equal "c1 c2 c3" "$(contracts)"
+	size_is 1073741824 c1
+	size_is 2147483648 c2
+	figure_is reserved 3221225472
+}

@@ -144,7 +144,10 @@ daemon_was_quiet() {
 # daemon_ends STATUS: the daemon comes to an end by itself, with that status, having been quiet.
 daemon_ends() {
 	local pid=$DAEMON status=0
-	eventually gone "$pid" || return
+	if ! eventually gone "$pid"; then
+		grep -lsF "$MNT" /proc/[0-9]*/mountinfo | sed 's/^/its tree is still mounted, says /' >&2
+		return 1
+	fi
 	wait "$pid" || status=$?
 	DAEMON=''
 	[ "$status" -eq "$1" ] || {

@@ -94,7 +94,7 @@ def eventually(condition):
         time.sleep(0.01)
 
 
-LAST_ERROR = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) pid ([1-9]\d*): (.*?): ([^;]+); ([^;]+)\n")
+LAST_ERROR = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) pid ([1-9]\d*): (.*?): (.+); (.+)\n")
 
 
 def last_error():
