@@ -1,0 +1,44 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# Completion of reservefs(1) in bash.
+
+# What can follow -o, for the option that is being typed: the last of a list with commas.
+_reservefs_options() {
+	local before=${1%"${1##*,}"} word=${1##*,}
+	local name=${word%%=*} value=${word#*=}
+
+	case $word in
+	repo=*) compgen -P "${before}repo=" -W 'disk quota' -- "$value" ;;
+	capacity=*) compgen -P "${before}capacity=" -W max -- "$value" ;;
+	uid=*) compgen -P "${before}uid=" -u -- "$value" ;;
+	gid=*) compgen -P "${before}gid=" -g -- "$value" ;;
+	datastore=* | config=*) compgen -P "$before$name=" -f -- "$value" ;;
+	*)
+		compgen -P "$before" -W 'capacity= repo= datastore= pool= uid= gid= config= nonempty debug
+			allow_other allow_root auto_unmount noatime ro' -- "$word"
+		;;
+	esac
+}
+
+_reservefs() {
+	# bash breaks words at "=", so they are taken from the line.
+	local line=${COMP_LINE:0:COMP_POINT} words
+	read -ra words <<<"$line."
+	local word=${words[-1]%.} before=${words[-2]-}
+
+	if [[ $before == -o ]]; then
+		mapfile -t COMPREPLY < <(_reservefs_options "$word")
+		[[ ${COMPREPLY[0]-} != *[=,] ]] || compopt -o nospace 2>/dev/null
+		# Only what follows the last "=" gets replaced then.
+		if [[ $word == *=* && $COMP_WORDBREAKS == *=* ]]; then
+			COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*=}"}"}")
+		fi
+	elif [[ $word == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W '-o -f -d -h -V --help --version' -- "$word")
+	else
+		compopt -o filenames 2>/dev/null
+		mapfile -t COMPREPLY < <(compgen -d -- "$word")
+	fi
+}
+
+complete -F _reservefs reservefs mount.reservefs mount.fuse.reservefs

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+# Completion of reservefs(1) in fish.
+
+# What stands before the option that is being typed: "-o a,b=1,c" gives "a,b=1,".
+function __reservefs_before
+    string match -r '^(?:.*,)?' -- (commandline -ct)
+end
+
+function __reservefs_options
+    set -l before (__reservefs_before)
+    set -l word (string replace -r '^.*,' '' -- (commandline -ct))
+    switch $word
+        case 'repo=*'
+            printf '%s\n' $before'repo=disk' $before'repo=quota'
+        case 'capacity=*'
+            printf '%s\n' $before'capacity=max'
+        case 'uid=*'
+            printf '%suid=%s\n' "$before" (__fish_complete_users | string replace -r '\t.*' '')
+        case 'gid=*'
+            printf '%sgid=%s\n' "$before" (__fish_complete_groups | string replace -r '\t.*' '')
+        case 'datastore=*' 'config=*'
+            set -l name (string split -m 1 = -- $word)
+            for file in $name[2]*
+                printf '%s%s=%s\n' "$before" $name[1] $file
+            end
+        case '*'
+            printf '%s%s\n' \
+                "$before" "capacity="\t"the most bytes that may be promised" \
+                "$before" "repo="\t"where available space comes from" \
+                "$before" "datastore="\t"the file that keeps the state" \
+                "$before" "pool="\t"the name of this pool" \
+                "$before" "uid="\t"the owner of the tree" \
+                "$before" "gid="\t"the group of the tree" \
+                "$before" "config="\t"more options, one a line" \
+                "$before" "nonempty"\t"mount over a directory that holds something" \
+                "$before" "debug"\t"show every request" \
+                "$before" "allow_other"\t"let other users in" \
+                "$before" "allow_root"\t"let root in" \
+                "$before" "auto_unmount"\t"unmount when the daemon ends" \
+                "$before" "ro"\t"read-only"
+    end
+end
+
+complete -c reservefs -f -a '(__fish_complete_directories)'
+complete -c reservefs -s o -x -a '(__reservefs_options)' -d 'Mount options'
+complete -c reservefs -s f -d 'Stay in the foreground'
+complete -c reservefs -s d -d 'The same, and show every request'
+complete -c reservefs -s h -l help -d 'Help'
+complete -c reservefs -s V -l version -d 'Version'

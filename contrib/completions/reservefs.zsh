@@ -1,0 +1,30 @@
+#compdef reservefs mount.reservefs mount.fuse.reservefs
+# SPDX-License-Identifier: MIT
+# Completion of reservefs(1) in zsh.
+
+_reservefs_options() {
+	_values -s , 'mount option' \
+		'capacity[the most bytes that may be promised]:size or max:(max)' \
+		'repo[where available space comes from]:kind:(disk quota)' \
+		'datastore[the file that keeps the state]:file:_files' \
+		'pool[the name of this pool in metrics and messages]:name:' \
+		'uid[the owner of the tree]:user:_users' \
+		'gid[the group of the tree]:group:_groups' \
+		'config[more options, one a line]:file:_files' \
+		'nonempty[mount over a directory that holds something]' \
+		'debug[show every request]' \
+		'allow_other[let other users in]' \
+		'allow_root[let root in]' \
+		'auto_unmount[unmount when the daemon ends]' \
+		'noatime[times of access are not kept anyway]' \
+		'ro[read-only]'
+}
+
+_arguments -s \
+	'*-o[mount options]:options:_reservefs_options' \
+	'-f[stay in the foreground]' \
+	'-d[the same, and show every request]' \
+	'(- *)'{-h,--help}'[help]' \
+	'(- *)'{-V,--version}'[version]' \
+	'1:repo:_directories' \
+	'2:mountpoint:_directories'
