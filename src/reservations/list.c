@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* How many contracts that are not stored yet one call lists at most. */
+/* How many contracts that are not stored yet one pass lists at most; what is left takes another. */
 #define FRESH_MOST 64
 
 struct listing {
@@ -22,7 +22,7 @@ struct listing {
 		char name[RFS_NAME_MAX + 1];
 	} fresh[FRESH_MOST];
 	size_t fresh_count, fresh_next;
-	bool fresh_cut; /* there are more: the listing ends with the last one copied */
+	bool fresh_cut; /* there are more: the pass ends with the last one copied */
 	bool check_removed;
 	bool ended; /* `fn` wants no more */
 };
@@ -88,28 +88,35 @@ static int list_row(void *user, const char *key, const char *name)
 	rc = list_fresh_below(l, id);
 	if (rc != 0)
 		return rc;
-	if (l->fresh_cut && l->fresh_next == l->fresh_count)
+	if (l->fresh_cut && id > l->fresh[l->fresh_count - 1].id)
 		return 1;
 	if (l->check_removed && is_gone(l->r, id))
 		return 0;
 	return list_one(l, id, name);
 }
 
-int rfs_reservations_list(struct rfs_reservations *r, uint64_t after_id, rfs_list_fn fn, void *user)
+/* Whether the Datastore has, or may come to have during the listing, rows of contracts that were removed before it. */
+static bool has_removed(const struct rfs_reservations *r)
 {
-	_cleanup_free_ struct listing *l = calloc(1, sizeof *l);
+	const struct rfs_contract *c;
+
+	TAILQ_FOREACH(c, &r->storing, deferred)
+		if (!c->exists)
+			return true;
+	return !TAILQ_EMPTY(&r->removed) || !TAILQ_EMPTY(&r->removing);
+}
+
+static int list_pass(struct listing *l, uint64_t after_id)
+{
+	struct rfs_reservations *r = l->r;
 	char after[RFS_KEY_MAX + 1] = "";
 	int rc;
 
-	if (!l)
-		return -ENOMEM;
-	l->r = r;
-	l->fn = fn;
-	l->user = user;
+	l->fresh_count = l->fresh_next = 0;
 	{
 		RFS_LOCK(&r->lock);
 		l->fresh_cut = !copy_fresh(l, &r->storing, after_id) || !copy_fresh(l, &r->unstored, after_id);
-		l->check_removed = !TAILQ_EMPTY(&r->removed) || !TAILQ_EMPTY(&r->removing);
+		l->check_removed = has_removed(r);
 	}
 	if (after_id > 0)
 		rfs_record_id_key(after_id, after);
@@ -118,4 +125,22 @@ int rfs_reservations_list(struct rfs_reservations *r, uint64_t after_id, rfs_lis
 		return rc;
 	rc = list_fresh_below(l, UINT64_MAX);
 	return rc < 0 ? rc : 0;
+}
+
+int rfs_reservations_list(struct rfs_reservations *r, uint64_t after_id, rfs_list_fn fn, void *user)
+{
+	_cleanup_free_ struct listing *l = calloc(1, sizeof *l);
+	int rc;
+
+	if (!l)
+		return -ENOMEM;
+	l->r = r;
+	l->fn = fn;
+	l->user = user;
+	do {
+		rc = list_pass(l, after_id);
+		if (l->fresh_cut)
+			after_id = l->fresh[l->fresh_count - 1].id;
+	} while (rc == 0 && l->fresh_cut && !l->ended);
+	return rc;
 }

@@ -48,6 +48,30 @@ static struct rfs_datastore *open_file(const char *directory)
 	return ds;
 }
 
+static void keep_open(struct rfs_datastore *ds)
+{
+	(void) ds;
+}
+
+/* What is in memory alone outlives being closed by Reservations. */
+static void make_last(struct rig *rig)
+{
+	rig->ops = rig->inner->ops;
+	rig->lasting = *rig->ops;
+	if (rig->kind == RIG_MEMORY)
+		rig->lasting.close = keep_open;
+	rig->inner->ops = &rig->lasting;
+}
+
+/* After Reservations have closed it: the Datastore as it is then, to be used by this thread alone. */
+static struct rfs_datastore *what_is_left(struct rig *rig)
+{
+	if (rig->kind == RIG_SQLITE)
+		return open_file(rig->directory);
+	rig->inner->ops = rig->ops;
+	return rig->inner;
+}
+
 int rig_try(struct rig *rig, struct rfs_datastore *ds, uint64_t capacity_bytes, char *ret_message, size_t size)
 {
 	struct rfs_repo *quota;
@@ -55,6 +79,12 @@ int rig_try(struct rig *rig, struct rfs_datastore *ds, uint64_t capacity_bytes, 
 
 	rig->capacity_bytes = capacity_bytes;
 	rig->inner = ds;
+	make_last(rig);
+	for (int i = 0; i < 2; i++) {
+		pthread_mutex_init(&rig->gates[i].lock, NULL);
+		pthread_cond_init(&rig->gates[i].moved, NULL);
+		rig->gates[i].open = true;
+	}
 	assert_int_equal(faulty_datastore_open(ds, &rig->ds), 0);
 	assert_int_equal(rfs_repo_open_quota(capacity_bytes, &quota), 0);
 	assert_int_equal(faulty_repo_open(quota, &rig->repo), 0);
@@ -62,6 +92,8 @@ int rig_try(struct rig *rig, struct rfs_datastore *ds, uint64_t capacity_bytes, 
 	if (rc < 0) {
 		rfs_datastore_close(rig->ds);
 		rfs_repo_close(rig->repo);
+		if (rig->kind == RIG_MEMORY)
+			rfs_datastore_close(what_is_left(rig));
 	}
 	return rc;
 }
@@ -95,16 +127,13 @@ int rig_close(struct rig *rig)
 	char command[96];
 	int rc = rfs_reservations_close(rig->r);
 
-	if (*rig->directory) {
+	if (rig->kind == RIG_MEMORY) {
+		rfs_datastore_close(what_is_left(rig));
+	} else if (*rig->directory) {
 		(void) snprintf(command, sizeof command, "rm -r %s", rig->directory);
 		assert_int_equal(system(command), 0);
 	}
 	return rc;
-}
-
-void rig_plant(struct rfs_datastore *ds, const char *key, const char *value)
-{
-	assert_int_equal(rfs_datastore_put(ds, key, value), 0);
 }
 
 static int copy_row(void *user, const char *key, const char *value)
@@ -131,38 +160,25 @@ void rig_crash(struct rig *rig, struct rig *ret_copy)
 	open_on(ret_copy, copy_of(rig->inner), rig->capacity_bytes);
 }
 
-static void keep_open(struct rfs_datastore *ds)
-{
-	(void) ds;
-}
-
-/* What is in memory alone has to live through being closed. */
-void rig_detach(struct rig *rig)
-{
-	if (rig->kind != RIG_MEMORY)
-		return;
-	rig->ops = rig->inner->ops;
-	rig->lasting = *rig->ops;
-	rig->lasting.close = keep_open;
-	rig->inner->ops = &rig->lasting;
-}
-
 void rig_attach(struct rig *rig)
 {
-	struct rfs_datastore *ds = rig->inner;
-
-	if (rig->kind == RIG_MEMORY)
-		ds->ops = rig->ops;
-	else
-		ds = open_file(rig->directory);
-	open_on(rig, ds, rig->capacity_bytes);
+	open_on(rig, what_is_left(rig), rig->capacity_bytes);
 }
 
 void rig_reopen(struct rig *rig)
 {
-	rig_detach(rig);
 	assert_int_equal(rfs_reservations_close(rig->r), 0);
 	rig_attach(rig);
+}
+
+void rig_damage(struct rig *rig, const char *key, const char *value)
+{
+	struct rfs_datastore *ds;
+
+	assert_int_equal(rfs_reservations_close(rig->r), 0);
+	ds = what_is_left(rig);
+	assert_int_equal(rfs_datastore_put(ds, key, value), 0);
+	open_on(rig, ds, rig->capacity_bytes);
 }
 
 /* Verbs */
@@ -378,6 +394,8 @@ static void land(struct rfs_request *request, int error)
 	struct rig_flight *flight = (struct rig_flight *) request;
 	struct rig_tower *tower = flight->tower;
 
+	if (flight->unref)
+		rfs_contract_unref(request->contract);
 	pthread_mutex_lock(&tower->lock);
 	/* An assertion would jump out of a thread that is not the test's. */
 	if (flight->answered)
@@ -435,34 +453,52 @@ static void stand_at(void *user)
 	pthread_mutex_unlock(&gate->lock);
 }
 
-void rig_gate_close(struct rig *rig, struct rig_gate *gate, unsigned int calls)
+static void close_gate(struct rig *rig, int number, struct faulty_datastore_plan *plan)
 {
-	struct faulty_datastore_plan plan = {
-		.calls = calls, .nth = 1, .persistent = true, .before = stand_at, .user = gate,
-	};
+	struct rig_gate *gate = &rig->gates[number];
 
 	pthread_mutex_lock(&gate->lock);
 	gate->open = false;
 	gate->arrivals = 0;
 	pthread_mutex_unlock(&gate->lock);
-	faulty_datastore_arm(rig->ds, &plan);
+	plan->nth = 1;
+	plan->persistent = true;
+	plan->user = gate;
+	faulty_datastore_arm(rig->ds, plan);
 }
 
-void rig_gate_await(struct rig_gate *gate, unsigned arrivals)
+void rig_gate_close(struct rig *rig, int number, unsigned int calls)
 {
+	struct faulty_datastore_plan plan = { .calls = calls, .before = stand_at };
+
+	close_gate(rig, number, &plan);
+}
+
+void rig_gate_close_behind(struct rig *rig, int number, unsigned int calls)
+{
+	struct faulty_datastore_plan plan = { .calls = calls, .after = stand_at };
+
+	close_gate(rig, number, &plan);
+}
+
+void rig_gate_await(struct rig *rig, int number)
+{
+	struct rig_gate *gate = &rig->gates[number];
 	struct timespec until = deadline();
 	int rc = 0;
 
 	pthread_mutex_lock(&gate->lock);
-	while (gate->arrivals < arrivals && rc == 0)
+	while (gate->arrivals == 0 && rc == 0)
 		rc = pthread_cond_timedwait(&gate->moved, &gate->lock, &until);
 	pthread_mutex_unlock(&gate->lock);
 	if (rc != 0)
 		fail_msg("nobody came to the gate");
 }
 
-void rig_gate_open(struct rig *rig, struct rig_gate *gate)
+void rig_gate_open(struct rig *rig, int number)
 {
+	struct rig_gate *gate = &rig->gates[number];
+
 	faulty_datastore_arm(rig->ds, NULL);
 	pthread_mutex_lock(&gate->lock);
 	gate->open = true;

@@ -14,6 +14,14 @@
 
 enum rig_kind { RIG_MEMORY, RIG_SQLITE };
 
+/* A gate in somebody's way to the Datastore; it lasts as long as the writer. */
+struct rig_gate {
+	pthread_mutex_t lock;
+	pthread_cond_t moved;
+	bool open;
+	unsigned arrivals;
+};
+
 struct rig {
 	enum rig_kind kind;
 	uint64_t capacity_bytes;
@@ -21,8 +29,9 @@ struct rig {
 	struct rfs_datastore *inner;
 	struct rfs_repo *repo;       /* faulty, around the quota Repo */
 	struct rfs_reservations *r;
-	const struct rfs_datastore_ops *ops; /* of `inner`, while it is detached */
-	struct rfs_datastore_ops lasting;
+	struct rig_gate gates[2];
+	const struct rfs_datastore_ops *ops; /* of `inner` by nature */
+	struct rfs_datastore_ops lasting;    /* and as it is used: RIG_MEMORY lasts until rig_close */
 	char directory[64]; /* RIG_SQLITE: holds datastore.db, and goes with this rig; else empty */
 };
 
@@ -32,16 +41,15 @@ void rig_open(struct rig *rig, enum rig_kind kind, uint64_t capacity_bytes);
 int rig_close(struct rig *rig);
 /* Closes, which must succeed, and opens again what is there. */
 void rig_reopen(struct rig *rig);
-/* The two halves, for a test that closes `r` itself in between. */
-void rig_detach(struct rig *rig);
+/* The second half, for a test that has closed `r` itself. */
 void rig_attach(struct rig *rig);
 /* Opens as `ret_copy` what a crash at this instant would leave; the memory back end holds the copy. */
 void rig_crash(struct rig *rig, struct rig *ret_copy);
 /* Opens with `ds`, which is then owned, and returns what rfs_reservations_open does; after a failure all is closed. */
 int rig_try(struct rig *rig, struct rfs_datastore *ds, uint64_t capacity_bytes, char *ret_message, size_t size);
 
-/* Writes one record as it is, past Reservations, into a Datastore that no transaction is open on. */
-void rig_plant(struct rfs_datastore *ds, const char *key, const char *value);
+/* Closes, writes one record as it is, and opens again. */
+void rig_damage(struct rig *rig, const char *key, const char *value);
 
 /* Requests that are waited for: 0 or a negative errno. */
 int rig_create(struct rig *rig, const char *name, struct rfs_contract **ret_contract);
@@ -67,6 +75,7 @@ void rig_names(struct rig *rig, uint64_t after_id, char *ret_names, size_t size)
 struct rig_flight {
 	struct rfs_request request; /* first */
 	struct rig_tower *tower;
+	bool unref; /* lets go of the request's contract with the answer, as closing demands */
 	bool answered;
 	int error;
 	unsigned order; /* 1: the first answer of its tower */
@@ -85,21 +94,15 @@ void rig_submit(struct rig *rig, struct rig_tower *tower, struct rig_flight *fli
 void rig_await(struct rig_tower *tower, unsigned count);
 unsigned rig_answers(struct rig_tower *tower);
 
-/* A gate in the writer's way. */
-struct rig_gate {
-	pthread_mutex_t lock;
-	pthread_cond_t moved;
-	bool open;
-	unsigned arrivals;
-};
-
-#define RIG_GATE_INIT { .lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER }
-
-/* From the next of `calls` on, whoever calls the Datastore waits before it until the gate is opened. */
-void rig_gate_close(struct rig *rig, struct rig_gate *gate, unsigned int calls);
+/* From the next of `calls` on, whoever makes one waits before it at the gate of that number, until it is opened. Closing one
+ * gate lets nobody past the other who stands there. */
+void rig_gate_close(struct rig *rig, int number, unsigned int calls);
+/* The same, but behind the call: what it does is done, and has not been noticed yet. */
+void rig_gate_close_behind(struct rig *rig, int number, unsigned int calls);
 /* Waits until somebody stands at the gate; fails the test after a deadline. */
-void rig_gate_await(struct rig_gate *gate, unsigned arrivals);
-void rig_gate_open(struct rig *rig, struct rig_gate *gate);
+void rig_gate_await(struct rig *rig, int number);
+/* From here on nobody is stopped, and who stands at this gate goes on. */
+void rig_gate_open(struct rig *rig, int number);
 
 /* Has the nth of `calls`, or all from it on, fail with `error`; nth 0: nothing more fails. */
 void rig_fail(struct rig *rig, unsigned int calls, uint64_t nth, bool persistent, int error);
