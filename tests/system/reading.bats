@@ -196,15 +196,29 @@ load lib.bash
 	mount_quota 20G
 	contract c1
 	py <<-'END'
-		files = [fixed(name) for name in ["available", "capacity", "reserved", "status", "last_error"]] + [size("c1")]
-		kept = {path: os.open(path, os.O_RDONLY) for path in files}
-		for value in [0, 9, 10, 20 * 2**30, 12345, 10**10, 1, 20 * 2**30 + 1] * 10:
+		# By stat alone: a read would have the kernel ask for the attributes anew.
+		capacity = 20 * 2**30
+		files = [fixed("available"), fixed("reserved"), fixed("status"), size("c1"), fixed("capacity"), fixed("last_error")]
+		kept = [os.open(path, os.O_RDONLY) for path in files]
+		failure = 0
+		for value in [0, 9, 10, capacity, 12345, 10**10, 1, capacity + 1, 100, 99] * 10:
 		    if outcome(put, "c1", value) == "ok":
-		        equal(len(f"{value}\n"), os.stat(size("c1")).st_size)
-		    for path in files:
-		        equal(os.stat(path).st_size, len(raw(path)), path, value)
-		        equal(os.fstat(kept[path]).st_size, len(raw(path)), path, value)
-		assert os.stat(fixed("last_error")).st_size > 0
+		        held = value
+		    else:
+		        failure = os.stat(fixed("last_error")).st_size
+		        assert failure > 0
+		    texts = [f"{capacity - held}\n", f"{held}\n",
+		             f"capacity {capacity}\nreserved {held}\nstored 0\nfree {capacity - held}\navailable {capacity - held}\nreservations 1\n",
+		             f"{held}\n", f"{capacity}\n"]
+		    lengths = [len(text) for text in texts] + [failure]
+		    equal(lengths, [os.stat(path).st_size for path in files], value)
+		    equal(lengths, [os.fstat(fd).st_size for fd in kept], value)
+		equal(texts, [raw(path).decode() for path in files[:-1]])
+		equal(failure, len(raw(fixed("last_error"))))
+		# also after reads
+		for path, fd in zip(files, kept):
+		    equal(len(raw(path)), os.stat(path).st_size, path)
+		    equal(len(os.pread(fd, 4096, 0)), os.fstat(fd).st_size, path)
 	END
 }
 
