@@ -82,7 +82,9 @@ static int delete_contract(struct rfs_reservations *r, struct rfs_contract *c)
 	r->dirty = true;
 	rfs_record_contract_key(draft_name(c), key);
 	rc = rfs_datastore_txn_get(r->ds, key, &value);
-	if (rc == 0 && rfs_record_decode_contract(value.data, &record) == 0 && record.id == c->id)
+	if (rc == 0)
+		rc = rfs_record_decode_contract(value.data, &record);
+	if (rc == 0 && record.id == c->id)
 		rc = rfs_datastore_txn_delete(r->ds, key);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
@@ -160,7 +162,21 @@ static int apply_remove(struct rfs_reservations *r, struct rfs_request *request)
 	return delete_contract(r, c);
 }
 
-/* 0: `name` is free, as the transaction sees it and as was answered; -EEXIST: it is not. */
+/* Whether the row `text` belongs to a contract that was removed, which only has not been stored yet. */
+static bool is_of_removed(struct rfs_reservations *r, const char *text)
+{
+	struct rfs_contract_record record;
+	struct rfs_contract *c;
+
+	if (rfs_record_decode_contract(text, &record) < 0)
+		return false;
+	RFS_LOCK(&r->lock);
+	HASH_FIND(by_id, r->ids, &record.id, sizeof record.id, c);
+	return c && !c->exists && c->stored;
+}
+
+/* 0: `name` is free, as the transaction sees it and as was answered; -EEXIST: it is not; -EIO: it is, but the Datastore has
+ * failed to let go of the row that stands there. */
 static int check_free(struct rfs_reservations *r, const char *name)
 {
 	char key[RFS_KEY_MAX + 1];
@@ -178,7 +194,31 @@ static int check_free(struct rfs_reservations *r, const char *name)
 	rc = rfs_datastore_txn_get(r->ds, key, &value);
 	if (rc == -ENOENT)
 		return 0;
+	if (rc == 0 && is_of_removed(r, value.data))
+		return -EIO;
 	return rc == 0 || rc == -EBADMSG ? -EEXIST : rc;
+}
+
+/* Where rows of removed contracts cannot be deleted, one of them may stand where this one belongs. */
+static int store_deferred(struct rfs_reservations *r, struct rfs_contract *c)
+{
+	char key[RFS_KEY_MAX + 1];
+	struct rfs_contract_record record;
+	struct rfs_value value;
+	int rc;
+
+	touch(r, c);
+	if (r->deferred_error < 0 || r->store_failing) {
+		rfs_record_contract_key(draft_name(c), key);
+		rc = rfs_datastore_txn_get(r->ds, key, &value);
+		if (rc == 0)
+			rc = rfs_record_decode_contract(value.data, &record);
+		if (rc == 0 && record.id != c->id)
+			return -EIO;
+		if (rc < 0 && rc != -ENOENT)
+			return rc;
+	}
+	return put_contract(r, c);
 }
 
 static int apply_rename(struct rfs_reservations *r, struct rfs_request *request)
@@ -276,8 +316,7 @@ int rfs_apply_item(struct rfs_reservations *r, struct rfs_item *item)
 		touch(r, item->contract);
 		return delete_contract(r, item->contract);
 	case RFS_ITEM_STORE:
-		touch(r, item->contract);
-		return put_contract(r, item->contract);
+		return store_deferred(r, item->contract);
 	case RFS_ITEM_REQUEST:
 		return apply_request(r, item->request);
 	}

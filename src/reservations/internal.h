@@ -46,6 +46,7 @@ struct rfs_contract {
 	bool watched; /* see rfs_contract_watch */
 	bool exists;  /* answered as created, and not as removed */
 	bool stored;  /* the Datastore has its rows */
+	bool waiting; /* on the list `unstored` */
 	bool storing; /* the open transaction puts them */
 	UT_hash_handle by_id;
 	UT_hash_handle by_name; /* while it exists */

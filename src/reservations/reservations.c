@@ -94,6 +94,8 @@ static int check_not_headless(struct rfs_reservations *r, char *ret_message, siz
 	if (rc != -ENOENT)
 		return 0;
 	rc = rfs_datastore_scan(r->ds, "", "", first_row, &any);
+	if (rc < 0)
+		(void) snprintf(ret_message, message_size, "cannot read the Datastore: %s", rfs_datastore_explain(r->ds));
 	if (rc < 0 || !any)
 		return rc;
 	(void) snprintf(ret_message, message_size,
@@ -396,6 +398,7 @@ static int create_now(struct rfs_reservations *r, struct rfs_request *request)
 	rfs_contract_announce_locked(c);
 	rfs_contract_show_locked(c);
 	TAILQ_INSERT_TAIL(&r->unstored, c, deferred);
+	c->waiting = true;
 	rfs_defer_locked(r);
 	r->totals.contracts++;
 	r->totals.changed = c->changed;
@@ -442,14 +445,16 @@ static int try_remove_locked(struct rfs_reservations *r, struct rfs_contract *c)
 	r->totals.changed = rfs_time_now();
 	if (c->storing)
 		return 0; /* the writer finds out when it has stored it */
+	if (c->waiting) {
+		TAILQ_REMOVE(&r->unstored, c, deferred);
+		c->waiting = false;
+		r->deferred--;
+		c->refs--; /* the list's; the caller has one too */
+	}
 	if (c->stored) {
 		c->refs++;
 		TAILQ_INSERT_TAIL(&r->removed, c, deferred);
 		rfs_defer_locked(r);
-	} else {
-		TAILQ_REMOVE(&r->unstored, c, deferred);
-		r->deferred--;
-		rfs_contract_unref_locked(c);
 	}
 	return 0;
 }

@@ -67,10 +67,10 @@ static int check_sound(struct rfs_reservations *r)
 	if (!r->suspect)
 		return 0;
 	rc = rfs_datastore_txn_get(r->ds, RFS_KEY_TOTALS, &value);
-	if (rc < 0)
+	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	rfs_record_encode_totals(&r->stored_totals, expected);
-	if (strcmp(value.data, expected) != 0) {
+	if (rc == -ENOENT || strcmp(value.data, expected) != 0) {
 		r->unsound = true;
 		rfs_writer_explain(r, "the Datastore does not hold what was last stored; unmount and run fsck.reservefs");
 		return -EIO;
@@ -173,6 +173,7 @@ static void return_unstored_locked(struct rfs_reservations *r, struct rfs_contra
 		TAILQ_INSERT_BEFORE(later, c, deferred);
 	else
 		TAILQ_INSERT_TAIL(&r->unstored, c, deferred);
+	c->waiting = true;
 	r->deferred++;
 }
 
@@ -316,10 +317,16 @@ static void take_deferred_locked(struct rfs_reservations *r, struct batch *batch
 	}
 	while (batch->count < most && (c = TAILQ_FIRST(&r->unstored))) {
 		TAILQ_REMOVE(&r->unstored, c, deferred);
+		c->waiting = false;
+		r->deferred--;
+		if (!c->exists || c->stored) {
+			/* Where storing it failed before, a request for it has done it, or removed it. */
+			rfs_contract_unref_locked(c);
+			continue;
+		}
 		TAILQ_INSERT_TAIL(&r->storing, c, deferred);
 		c->storing = true;
 		batch->items[batch->count++] = (struct rfs_item) { .kind = RFS_ITEM_STORE, .contract = c };
-		r->deferred--;
 	}
 }
 
