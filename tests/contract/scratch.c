@@ -15,15 +15,17 @@
 
 #define MOUNTS_MAX 8
 
-static char directory[] = "/tmp/reservefs-test-XXXXXX";
-static char mounts[MOUNTS_MAX][128];
+static char directory[128];
+static char mounts[MOUNTS_MAX][256];
 static int mount_count;
 
 int scratch_make(void **state)
 {
+	const char *parent = getenv("TMPDIR");
+
 	(void) state;
-	memset(directory + sizeof(directory) - 7, 'X', 6);
-	return mkdtemp(directory) ? 0 : -1;
+	int length = snprintf(directory, sizeof(directory), "%s/reservefs-test-XXXXXX", parent ? parent : "/tmp");
+	return (size_t) length < sizeof(directory) && mkdtemp(directory) ? 0 : -1;
 }
 
 int scratch_remove(void **state)
@@ -74,7 +76,7 @@ bool scratch_may_mount(void)
 
 bool scratch_mount(const char *type, const char *name, long long bytes, char *ret_path, size_t size)
 {
-	char image[128], mkfs[32];
+	char image[256], mkfs[32];
 
 	if (mount_count == MOUNTS_MAX)
 		return false;

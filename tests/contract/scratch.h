@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A cmocka setup and its teardown; `state` is left alone. */
+/* A cmocka setup and its teardown: a directory below $TMPDIR, or /tmp. `state` is left alone. */
 int scratch_make(void **state);
 int scratch_remove(void **state);
 

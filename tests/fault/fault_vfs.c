@@ -175,6 +175,37 @@ static const sqlite3_io_methods fault_methods = {
 	.xShmUnmap = fault_shm_unmap,
 };
 
+static sqlite3_mem_methods memory_below;
+
+static bool allocation_strikes(void)
+{
+	struct fault_vfs_plan plan;
+	return strikes(FAULT_VFS_ALLOCATE, FAULT_VFS_EVERY_FILE, &plan);
+}
+
+static void *fault_malloc(int size)
+{
+	return allocation_strikes() ? NULL : memory_below.xMalloc(size);
+}
+
+static void *fault_realloc(void *memory, int size)
+{
+	return allocation_strikes() ? NULL : memory_below.xRealloc(memory, size);
+}
+
+/* Has no effect once SQLite is in use. */
+static void replace_allocator(void)
+{
+	sqlite3_mem_methods methods;
+
+	if (sqlite3_config(SQLITE_CONFIG_GETMALLOC, &memory_below) != SQLITE_OK)
+		return;
+	methods = memory_below;
+	methods.xMalloc = fault_malloc;
+	methods.xRealloc = fault_realloc;
+	(void) sqlite3_config(SQLITE_CONFIG_MALLOC, &methods);
+}
+
 static unsigned int kind_of(int flags)
 {
 	if (flags & SQLITE_OPEN_MAIN_DB)
@@ -205,6 +236,7 @@ const char *fault_vfs_register(void)
 
 	if (vfs.zName)
 		return vfs.zName;
+	replace_allocator();
 	vfs_below = sqlite3_vfs_find("unix-excl");
 	if (!vfs_below)
 		return NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fault_vfs.h: an SQLite VFS above "unix-excl" that passes every call on, until it is told to fail some.
+ * fault_vfs.h: an SQLite VFS above "unix-excl" that passes every call on, until it is told to fail some; and the same
+ * for SQLite's allocations, where the VFS is registered before SQLite is first used.
  *
  * There is one plan for the process. Threads: the functions here may be called from any thread at any time.
  */
@@ -18,7 +19,8 @@ enum fault_vfs_calls {
 	FAULT_VFS_SYNC = 1 << 3,
 	FAULT_VFS_TRUNCATE = 1 << 4,
 	FAULT_VFS_SIZE = 1 << 5,
-	FAULT_VFS_ALL = (1 << 6) - 1,
+	FAULT_VFS_ALL = (1 << 6) - 1, /* of the above */
+	FAULT_VFS_ALLOCATE = 1 << 6,  /* counts as on each file */
 };
 
 /* On which files; a set. */

@@ -33,12 +33,13 @@ static struct shared {
 
 static int setup(void **state)
 {
-	if (scratch_make(state))
+	/* Before anything else asks SQLite for something. */
+	if (!fault_vfs_register() || scratch_make(state))
 		return -1;
 	scratch_path("store.db", path, sizeof(path));
 	memset(shared, 0, sizeof(*shared));
 	fault_vfs_arm(NULL);
-	return fault_vfs_register() ? 0 : -1;
+	return 0;
 }
 
 static int make_shared(void **state)
@@ -77,7 +78,7 @@ static _Noreturn void complain(int line, const char *format, ...)
 
 static bool is_answer(int rc)
 {
-	return rc == -EIO || rc == -ENOSPC;
+	return rc == -EIO || rc == -ENOSPC || rc == -ENOMEM;
 }
 
 /* Compares; a call may fail only while a fault is being injected. */
@@ -229,7 +230,7 @@ static _Noreturn void compare(const struct fault_vfs_plan *plan, enum ending end
 }
 
 /* Every call of the history that `plan` counts, one after the other. */
-static void sweep(struct fault_vfs_plan plan)
+static void sweep(struct fault_vfs_plan plan, uint64_t stride)
 {
 	int hits = 0;
 
@@ -238,7 +239,7 @@ static void sweep(struct fault_vfs_plan plan)
 		for (int ending = persistent ? CRASH : CRASH_AT_ONCE; ending <= CLOSE; ending++) {
 			plan.persistent = persistent;
 			shared->was_hit = true;
-			for (plan.nth = 1; shared->was_hit; plan.nth++) {
+			for (plan.nth = 1 + (uint64_t) ending % stride; shared->was_hit; plan.nth += stride) {
 				run_child(child, &plan, ending);
 				hits += shared->was_hit;
 				run_child(compare, &plan, CLOSE);
@@ -251,33 +252,39 @@ static void sweep(struct fault_vfs_plan plan)
 static void any_write_may_fail(void **state)
 {
 	(void) state;
-	sweep((struct fault_vfs_plan) { .calls = FAULT_VFS_WRITE, .files = FAULT_VFS_EVERY_FILE });
+	sweep((struct fault_vfs_plan) { .calls = FAULT_VFS_WRITE, .files = FAULT_VFS_EVERY_FILE }, 1);
 }
 
 static void any_write_may_fail_halfway(void **state)
 {
 	(void) state;
 	sweep((struct fault_vfs_plan) {
-		.calls = FAULT_VFS_WRITE, .files = FAULT_VFS_EVERY_FILE, .eighths_written = 4 });
+		.calls = FAULT_VFS_WRITE, .files = FAULT_VFS_EVERY_FILE, .eighths_written = 4 }, 1);
 }
 
 static void any_write_may_be_done_and_fail(void **state)
 {
 	(void) state;
 	sweep((struct fault_vfs_plan) {
-		.calls = FAULT_VFS_WRITE, .files = FAULT_VFS_EVERY_FILE, .eighths_written = 8, .is_full = true });
+		.calls = FAULT_VFS_WRITE, .files = FAULT_VFS_EVERY_FILE, .eighths_written = 8, .is_full = true }, 1);
 }
 
 static void any_sync_may_fail(void **state)
 {
 	(void) state;
-	sweep((struct fault_vfs_plan) { .calls = FAULT_VFS_SYNC, .files = FAULT_VFS_EVERY_FILE });
+	sweep((struct fault_vfs_plan) { .calls = FAULT_VFS_SYNC, .files = FAULT_VFS_EVERY_FILE }, 1);
 }
 
 static void any_call_may_fail(void **state)
 {
 	(void) state;
-	sweep((struct fault_vfs_plan) { .calls = FAULT_VFS_ALL, .files = FAULT_VFS_EVERY_FILE });
+	sweep((struct fault_vfs_plan) { .calls = FAULT_VFS_ALL, .files = FAULT_VFS_EVERY_FILE }, 1);
+}
+
+static void any_allocation_may_fail(void **state)
+{
+	(void) state;
+	sweep((struct fault_vfs_plan) { .calls = FAULT_VFS_ALLOCATE, .files = FAULT_VFS_EVERY_FILE }, 3);
 }
 
 /* Opening and closing */
@@ -549,6 +556,7 @@ int main(void)
 		FAULT_TEST(any_write_may_be_done_and_fail),
 		FAULT_TEST(any_sync_may_fail),
 		FAULT_TEST(any_call_may_fail),
+		FAULT_TEST(any_allocation_may_fail),
 		FAULT_TEST(opening_may_fail_anywhere),
 		FAULT_TEST(creating_may_fail_anywhere),
 		FAULT_TEST(closing_may_fail_anywhere),
