@@ -17,7 +17,9 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <libgen.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -52,6 +54,22 @@ static int claim(struct service *s, struct rfs_failure *failure)
 	return r;
 }
 
+/* The Datastore is looked after by its path, which must not come to lead into the tree itself. */
+static int check_not_hidden(const struct service *s, const char *datastore, struct rfs_failure *failure)
+{
+	size_t length = strlen(s->mountpoint.path);
+	_cleanup_free_ char *name = strdup(datastore), *directory = NULL;
+
+	if (name)
+		directory = realpath(dirname(name), NULL);
+	if (!directory || strncmp(directory, s->mountpoint.path, length) != 0 ||
+	    (directory[length] != '/' && directory[length] != '\0'))
+		return 0; /* what cannot be resolved is for the Datastore to report */
+	return rfs_fail(failure, RFS_EXIT_USAGE, -EINVAL,
+			"MOUNTPOINT %s would hide the Datastore %s; mount elsewhere, or add -o datastore=FILE",
+			s->mountpoint.path, datastore);
+}
+
 static int open_datastore(struct service *s, struct rfs_datastore **ret_ds, struct rfs_failure *failure)
 {
 	_cleanup_free_ char *usual = NULL;
@@ -62,7 +80,10 @@ static int open_datastore(struct service *s, struct rfs_datastore **ret_ds, stru
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, -ENOMEM, "out of memory, opening the Datastore; try again");
 	}
 	struct rfs_sqlite_options sqlite = { .path = usual ? usual : s->options->datastore };
-	int r = rfs_datastore_open_sqlite(&sqlite, message, sizeof(message), ret_ds);
+	int r = check_not_hidden(s, sqlite.path, failure);
+	if (r < 0)
+		return r;
+	r = rfs_datastore_open_sqlite(&sqlite, message, sizeof(message), ret_ds);
 	if (r < 0)
 		return rfs_fail(failure, r == -ENOENT && !usual ? RFS_EXIT_USAGE : RFS_EXIT_SYSTEM, r, "%s", message);
 	return 0;

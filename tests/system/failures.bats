@@ -146,6 +146,12 @@ with_datastore() {
 	refused 1 "MOUNTPOINT $T/file is not a directory" "$RESERVEFS" "$REPO" "$T/file"
 }
 
+@test "a mount point that would hide the Datastore, even with nonempty" {
+	refused 1 "MOUNTPOINT $REPO would hide the Datastore" "$RESERVEFS" -o nonempty "$REPO" "$REPO"
+	mkdir "$T/store"
+	refused 1 "MOUNTPOINT $T would hide the Datastore" "$RESERVEFS" -o nonempty,datastore="$T/store/d.db" "$REPO" "$T"
+}
+
 @test "a mount point beneath a file or in a loop of links" {
 	touch "$T/file"
 	ln -s loop "$T/loop"
