@@ -426,6 +426,15 @@ int access(const char *path, int mode)
 	return look(path, ask_access, &mode);
 }
 
+int statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *st)
+{
+	const char *name = path[0] == '/' ? watched_name(path) : NULL;
+	if (!name && kind_of(dirfd) == OTHER)
+		return (int) syscall(SYS_statx, dirfd, path, flags, mask, st);
+	struct call call = { .kind = CALL_LOOK, .name = name };
+	return (int) BETWEEN_HOOKS(call, syscall(SYS_statx, dirfd, path, flags, mask, st));
+}
+
 static int do_fstat(int fd, void *st)
 {
 	if (kind_of(fd) == OTHER)

@@ -23,7 +23,7 @@ enum call_kind {
 	CALL_ALLOCATE, /* `length` bytes at `offset`; see `grows` and `zeroes` */
 	CALL_UNLINK,
 	CALL_RENAME,
-	CALL_LOOK,     /* stat, fstat, lstat, access */
+	CALL_LOOK,     /* stat, fstat, lstat, statx, access */
 	CALL_LOCK,     /* fcntl */
 	CALL_KINDS,
 };

@@ -284,6 +284,7 @@ struct crash_run {
 	const struct crash_run_options *options;
 	struct crash_state state; /* as answered so far */
 	bool stop;
+	pthread_t asker;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 };
@@ -325,9 +326,21 @@ static void note_answer(struct crash_run *run, unsigned op, int error, struct rf
 	pthread_mutex_unlock(&run->lock);
 }
 
+static void wait_for(struct crash_run *run, unsigned answers)
+{
+	pthread_mutex_lock(&run->lock);
+	while (run->p->answered < answers)
+		pthread_cond_wait(&run->changed, &run->lock);
+	pthread_mutex_unlock(&run->lock);
+}
+
+/* What needs no disk is answered at once by the thread that asks, and is noted after what the writer has still to answer. */
 static void done(struct rfs_request *request, int error)
 {
 	struct asked *a = request->user;
+
+	if (pthread_equal(pthread_self(), a->run->asker))
+		wait_for(a->run, a->op);
 	note_answer(a->run, a->op, error, request->created);
 }
 
@@ -347,24 +360,19 @@ static void ask(struct crash_run *run, struct asked *a, unsigned op)
 	run->p->asked = op + 1;
 	if (o->verb != RFS_CREATE && o->verb != RFS_SYNC)
 		error = rfs_reservations_lookup(run->r, crash_names[o->name], &a->request.contract);
-	if (error < 0)
-		note_answer(run, op, error, NULL);
-	else
+	if (error == 0) {
 		rfs_reservations_submit(run->r, &a->request);
-}
-
-static void wait_for(struct crash_run *run, unsigned answers)
-{
-	pthread_mutex_lock(&run->lock);
-	while (run->p->answered < answers)
-		pthread_cond_wait(&run->changed, &run->lock);
-	pthread_mutex_unlock(&run->lock);
+		return;
+	}
+	/* Answered here, so it must not overtake those that the writer answers. */
+	wait_for(run, op);
+	note_answer(run, op, error, NULL);
 }
 
 void crash_run(struct rfs_reservations *r, const struct crash_history *h, struct crash_progress *p,
 	       const struct crash_run_options *options)
 {
-	struct crash_run run = { .r = r, .h = h, .p = p, .options = options, .lock = PTHREAD_MUTEX_INITIALIZER,
+	struct crash_run run = { .r = r, .h = h, .p = p, .options = options, .asker = pthread_self(), .lock = PTHREAD_MUTEX_INITIALIZER,
 				 .changed = PTHREAD_COND_INITIALIZER };
 	struct asked group[8];
 
