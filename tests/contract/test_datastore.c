@@ -462,7 +462,7 @@ static void puts_may_come_from_several_threads(void **state)
 
 static void check_model(struct rfs_datastore *ds, char (*model)[24])
 {
-	char expected[24], key[16];
+	char key[16];
 	struct rfs_value got;
 	int count = 0, present = 0;
 
@@ -472,9 +472,8 @@ static void check_model(struct rfs_datastore *ds, char (*model)[24])
 			expect_none(ds, key);
 			continue;
 		}
-		snprintf(expected, sizeof(expected), "%s", model[i]);
 		assert_int_equal(rfs_datastore_get(ds, key, &got), 0);
-		assert_string_equal(got.data, expected);
+		assert_string_equal(got.data, model[i]);
 		present++;
 	}
 	assert_int_equal(rfs_datastore_scan(ds, "k", "", count_one, &count), 0);
