@@ -495,15 +495,20 @@ void rig_gate_await(struct rig *rig, int number)
 		fail_msg("nobody came to the gate");
 }
 
-void rig_gate_open(struct rig *rig, int number)
+void rig_gate_let(struct rig *rig, int number)
 {
 	struct rig_gate *gate = &rig->gates[number];
 
-	faulty_datastore_arm(rig->ds, NULL);
 	pthread_mutex_lock(&gate->lock);
 	gate->open = true;
 	pthread_cond_broadcast(&gate->moved);
 	pthread_mutex_unlock(&gate->lock);
+}
+
+void rig_gate_open(struct rig *rig, int number)
+{
+	faulty_datastore_arm(rig->ds, NULL);
+	rig_gate_let(rig, number);
 }
 
 void rig_fail(struct rig *rig, unsigned int calls, uint64_t nth, bool persistent, int error)

@@ -104,6 +104,9 @@ void rig_gate_await(struct rig *rig, int number);
 /* From here on nobody is stopped, and who stands at this gate goes on. */
 void rig_gate_open(struct rig *rig, int number);
 
+/* The same, and leaves alone what was armed since. */
+void rig_gate_let(struct rig *rig, int number);
+
 /* Has the nth of `calls`, or all from it on, fail with `error`; nth 0: nothing more fails. */
 void rig_fail(struct rig *rig, unsigned int calls, uint64_t nth, bool persistent, int error);
 void rig_fail_repo(struct rig *rig, unsigned int calls, uint64_t nth, bool persistent, int error);
