@@ -54,7 +54,7 @@ static int call_handle(const char *path)
 		return report(-1);
 	printf("%d:", handle.head.handle_type);
 	for (unsigned i = 0; i < handle.head.handle_bytes; i++)
-		printf("%02x", handle.head.f_handle[i]);
+		printf("%02x", handle.bytes[i]);
 	printf("\n");
 	return 0;
 }
@@ -75,7 +75,7 @@ static int parse_handle(const char *text, struct handle *ret_handle)
 
 		if (sscanf(hex + 2 * i, "%2x", &byte) != 1)
 			return -EINVAL;
-		ret_handle->head.f_handle[i] = (unsigned char) byte;
+		ret_handle->bytes[i] = (unsigned char) byte;
 	}
 	ret_handle->head.handle_bytes = (unsigned) length;
 	return 0;
