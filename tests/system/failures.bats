@@ -13,10 +13,11 @@ also_teardown() {
 	[ -z "$LEFT" ] || kill -KILL "$LEFT" 2>/dev/null || :
 }
 
-# What the Repo holds: names, kinds, modes, owners and contents; not the lock, which is taken before the rest is looked at.
+# What the Repo holds: names, kinds, modes, owners and contents; neither the lock, which is
+# taken before the rest is looked at, nor an empty log, which SQLite makes to look.
 photograph() {
-	find "$REPO" -mindepth 1 -not -path "$REPO/.reservefs" -not -name lock -printf '%P %y %m %U:%G %s %l\n' | sort
-	find "$REPO" -type f -not -name lock -exec cksum {} + 2>/dev/null | sort
+	find "$REPO" -mindepth 1 -not -path "$REPO/.reservefs" -not -name lock -not '(' -name '*-wal' -size 0 ')' -printf '%P %y %m %U:%G %s %l\n' | sort
+	find "$REPO" -type f -not -name lock -not -size 0 -exec cksum {} + 2>/dev/null | sort
 }
 
 # refused STATUS TEXT COMMAND...: it fails with that status and one line that holds TEXT and an advice, in the background
