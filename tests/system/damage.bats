@@ -83,6 +83,28 @@ unmount() {
 	done
 }
 
+@test "a damaged place in the listing is an error that names it, not a contract less" {
+	some_contracts
+	local key change
+	key=$(sqlite3 "$DATASTORE" "SELECT key FROM datastore WHERE key GLOB 'id/*' AND value = 'b'")
+	[ -n "$key" ]
+	for change in "value = 'rubbish'" "value = ''" "value = char(27) || '[31m'" "crc = crc + 1"; do
+		damage "UPDATE datastore SET $change WHERE key = '$key'"
+		if ! mounts; then
+			refuses_naming "$key"
+			continue
+		fi
+		equal "$change 6442450944" "$change $(figure reserved)"
+		figure_is reservations 4
+		run -2 ls "$MNT/reservations"
+		[[ $output == *"Input/output error"* ]]
+		[[ $(tail -n 1 "$MNT/last_error") == *"$key"* ]]
+		# it is still there for who asks for it by its name
+		size_is 2147483648 b
+		unmount
+	done
+}
+
 @test "damaged totals refuse the mount and are named" {
 	some_contracts
 	local change
