@@ -5,10 +5,11 @@
  * A contract has a name, a size in bytes, the moment of its last change, and an id that is never reused. The sum
  * of all sizes is what the Repo counts as reserved, at every instant that can be seen.
  *
- * Threads: every function may be called from any thread. Changes are requests: they are queued, and one thread at a time,
- * the writer owned by this module or one that offered to (rfs_reservations_submit_and_lead), takes all that are queued,
- * checks them one after the other, commits them in one Datastore transaction, and then answers each. Reads show the last answered state, and never wait for
- * the writer. Functions marked [disk] may read from the Datastore; the others touch memory only.
+ * Threads: every function may be called from any thread. Changes are requests: they are queued, and one thread at a
+ * time, the writer owned by this module or one that offered to (rfs_reservations_submit_and_lead), takes all that are
+ * queued, checks them one after the other, commits them in one Datastore transaction, and then answers each. Reads show
+ * the last answered state, and never wait for the writer. Functions marked [disk] may read from the Datastore; the others
+ * touch memory only.
  *
  * What a successful answer promises: the change is durable. Creating a contract and removing one of size 0 are
  * the exception: they are durable with the next durable change, with RFS_SYNC, or within one second.

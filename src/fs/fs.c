@@ -19,7 +19,7 @@ static void op_init(void *user, struct fuse_conn_info *conn)
 	conn->want |= conn->capable & FUSE_CAP_ATOMIC_O_TRUNC;
 	/* Values are a few bytes: pipes between kernel and daemon cost more than they save. */
 	conn->want &= ~(unsigned) (FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
-	/* Nothing is cached, so there is nothing to keep coherent; locks are the kernel's own business. */
+	/* No data is cached, so there is none to keep coherent; locks are the kernel's own business. */
 	conn->want &= ~(unsigned) (FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_POSIX_LOCKS |
 				   FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_IOCTL_DIR);
 	/* Times have nanoseconds. */

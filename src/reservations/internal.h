@@ -3,8 +3,8 @@
  * internal.h: what the files of this layer share.
  *
  * State has two faces. What was answered is in struct rfs_contract and rfs_reservations.totals, guarded by `lock`, which is
- * never held over a call that can wait. What a transaction is about to make of it, the draft, belongs to the writer
- * thread alone; publish() turns a committed draft into the answered state in one step.
+ * never held over a call that can wait. What a transaction is about to make of it, the draft, belongs to the thread that
+ * set `turning` alone; publish() turns a committed draft into the answered state in one step.
  */
 #ifndef RFS_RESERVATIONS_INTERNAL_H
 #define RFS_RESERVATIONS_INTERNAL_H
@@ -52,7 +52,7 @@ struct rfs_contract {
 	UT_hash_handle by_name; /* while it exists */
 	TAILQ_ENTRY(rfs_contract) deferred;
 
-	/* The draft: the writer's. */
+	/* The draft: of the thread that set `turning`. */
 	struct {
 		bool open;
 		bool exists;

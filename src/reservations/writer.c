@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * writer.c: what changes things, by one thread at a time: the writer, or whoever submitted a request and leads. It takes all
- * that is queued, applies it in one Datastore transaction, commits once, publishes, and answers each. Invariant: a request is answered with success only after the commit that
- * holds its change has returned, and what was answered is what `totals` and the contracts show.
+ * writer.c: what changes things, by one thread at a time: the writer, or whoever submitted a request and leads. It takes
+ * all that is queued, applies it in one Datastore transaction, commits once, publishes, and answers each. Invariant: a
+ * request is answered with success only after the commit that holds its change has returned, and what was answered is
+ * what `totals` and the contracts show.
  */
 #include "reservations/internal.h"
 
