@@ -175,8 +175,14 @@ static bool is_of_removed(struct rfs_reservations *r, const char *text)
 	return c && !c->exists && c->stored;
 }
 
-/* 0: `name` is free, as the transaction sees it and as was answered; -EEXIST: it is not; -EIO: it is, but the Datastore has
- * failed to let go of the row that stands there. */
+/* Whether what was deferred before this transaction's requests is not all stored. */
+static bool is_behind(const struct rfs_reservations *r)
+{
+	return r->deferred_error < 0 || r->store_failing;
+}
+
+/* 0: `name` is free, as the transaction sees it and as was answered; -EEXIST: it is not, or it is being freed at this very
+ * moment; -EIO: it is, but the Datastore has failed to let go of the row that stands there. */
 static int check_free(struct rfs_reservations *r, const char *name)
 {
 	char key[RFS_KEY_MAX + 1];
@@ -194,7 +200,7 @@ static int check_free(struct rfs_reservations *r, const char *name)
 	rc = rfs_datastore_txn_get(r->ds, key, &value);
 	if (rc == -ENOENT)
 		return 0;
-	if (rc == 0 && is_of_removed(r, value.data))
+	if (rc == 0 && is_behind(r) && is_of_removed(r, value.data))
 		return -EIO;
 	return rc == 0 || rc == -EBADMSG ? -EEXIST : rc;
 }
@@ -208,7 +214,7 @@ static int store_deferred(struct rfs_reservations *r, struct rfs_contract *c)
 	int rc;
 
 	touch(r, c);
-	if (r->deferred_error < 0 || r->store_failing) {
+	if (is_behind(r)) {
 		rfs_record_contract_key(draft_name(c), key);
 		rc = rfs_datastore_txn_get(r->ds, key, &value);
 		if (rc == 0)

@@ -79,8 +79,8 @@ static void totals_to_the_letter(void **state)
 	static const char *const texts[] = {
 		"reserved=0 contracts=0 next_id=8 changed=0.000000000 commits=0",
 		"reserved=10 contracts=2 next_id=11 changed=1.000000002 commits=3",
-		"reserved=9223372036854775807 contracts=2305843009213693951 next_id=2305843009213693952 "
-		"changed=9223372036854775807.999999999 commits=18446744073709551615",
+		("reserved=9223372036854775807 contracts=2305843009213693951 next_id=2305843009213693952 "
+		 "changed=9223372036854775807.999999999 commits=18446744073709551615"),
 	};
 
 	(void) state;
