@@ -59,7 +59,7 @@ static void refuse_for_storage(struct change *change, int error, const char *pat
 
 	rfs_reservations_explain(change->fs->reservations, explanation, sizeof explanation);
 	rfs_refuse(change->fs, change->req, change->operation, error, path,
-		   "the change could not be stored, and nothing was changed (%s); see to the disk of the Datastore and try again",
+		   "the change could not be made, and nothing was changed (%s); see to the disk and try again",
 		   explanation);
 }
 

@@ -64,10 +64,17 @@ static void reply_nothing(fuse_req_t req)
 	fuse_reply_entry(req, &entry);
 }
 
-static void refuse_damaged(struct rfs_fs *fs, fuse_req_t req, const char *path, const char *record)
+/* What kept a record from being read, in the three ways that ask for different things to be done. */
+static void refuse_unread(struct rfs_fs *fs, fuse_req_t req, const char *path, int error, const char *what)
 {
-	rfs_refuse(fs, req, RFS_OP_OTHER, -EIO, path,
-		   "%s; its bytes stay reserved; unmount and run fsck.reservefs", record);
+	if (error == -ENOMEM)
+		rfs_refuse(fs, req, RFS_OP_OTHER, -ENOMEM, path, "out of memory; try again");
+	else if (error == -EBADMSG)
+		rfs_refuse(fs, req, RFS_OP_OTHER, -EIO, path,
+			   "%s is damaged; its bytes stay reserved; unmount and run fsck.reservefs", what);
+	else
+		rfs_refuse(fs, req, RFS_OP_OTHER, -EIO, path,
+			   "%s cannot be read; see to the disk of the Datastore and try again", what);
 }
 
 static void reply_lookup(struct rfs_fs *fs, fuse_req_t req, int rc, struct rfs_contract *contract, bool size, const char *name)
@@ -81,11 +88,8 @@ static void reply_lookup(struct rfs_fs *fs, fuse_req_t req, int rc, struct rfs_c
 	} else {
 		rfs_node_path(fs, RFS_INO_RESERVATIONS, name, path);
 		rfs_utf8_escape(name, shown, sizeof shown);
-		(void) snprintf(record, sizeof record,
-				rc == -EBADMSG ? "the record \"contract/%s\" in the Datastore is damaged"
-					       : "the record \"contract/%s\" in the Datastore cannot be read",
-				shown);
-		refuse_damaged(fs, req, path, record);
+		(void) snprintf(record, sizeof record, "the record \"contract/%s\" in the Datastore", shown);
+		refuse_unread(fs, req, path, rc, record);
 	}
 }
 
@@ -383,8 +387,9 @@ static void list_reservations_job(struct rfs_fs *fs, struct rfs_job *job)
 	if (rc == 0 || page.used > 0) {
 		end_telling(&telling, fuse_reply_buf(job->req, page.data, page.used) == 0);
 	} else {
+		end_telling(&telling, false);
 		rfs_reservations_explain(fs->reservations, explanation, sizeof explanation);
-		refuse_damaged(fs, job->req, "reservations", rc == -EBADMSG ? explanation : "the listing cannot be read");
+		refuse_unread(fs, job->req, "reservations", rc, rc == -EBADMSG ? explanation : "the list of contracts");
 	}
 	free(job);
 }

@@ -86,8 +86,12 @@ void rfs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		rc = rfs_node_contract(fs, ino, &c);
 	if (rc == 0)
 		rc = rfs_handle_open(fs, ino, c, &fi->fh);
+	if (rc == -ENOENT || rc == -ENODEV) {
+		refuse_node(fs, req, ino, -ENODEV, "the contract was removed; look for it anew");
+		return;
+	}
 	if (rc < 0) {
-		fuse_reply_err(req, rc == -ENOENT ? ENODEV : -rc);
+		fuse_reply_err(req, -rc);
 		return;
 	}
 	/* No page cache: a cached page could show a value that was never accepted. No FLUSH: close decides nothing. */
@@ -142,15 +146,28 @@ void rfs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, stru
 	fuse_reply_buf(req, length > 0 ? h->text + offset : NULL, size < length ? size : length);
 }
 
+/* The beginning of what was written, as one printable line; NUL bytes are shown too. */
+static void show_value(const char *data, size_t size, char *ret_shown, size_t shown_size)
+{
+	char value[65] = "";
+	size_t cut = size < sizeof value - 1 ? size : sizeof value - 1, used = 0;
+
+	while (cut > 0 && rfs_is_white_space(data + cut - 1, 1))
+		cut--;
+	memcpy(value, data, cut);
+	for (size_t i = 0; i <= cut; i += strlen(value + i) + 1) {
+		if (i > 0)
+			used += (size_t) snprintf(ret_shown + used, shown_size - used, "\\x00");
+		rfs_utf8_escape(value + i, ret_shown + used, shown_size - used);
+		used += strlen(ret_shown + used);
+	}
+}
+
 static void refuse_value(struct rfs_fs *fs, fuse_req_t req, struct rfs_handle *h, int error, const char *data, size_t size)
 {
-	char value[65] = "", shown[4 * sizeof value], path[RFS_PATH_MAX];
-	size_t cut = size < sizeof value - 1 ? size : sizeof value - 1;
+	char shown[4 * 65], path[RFS_PATH_MAX];
 
-	memcpy(value, data, cut);
-	while (cut > 0 && strchr(" \t\n\v\f\r", value[cut - 1]))
-		value[--cut] = '\0';
-	rfs_utf8_escape(value, shown, sizeof shown);
+	show_value(data, size, shown, sizeof shown);
 	rfs_node_size_path(h->contract, path);
 	if (error == -ERANGE)
 		rfs_refuse(fs, req, RFS_OP_RESIZE, error, path, "%s is more than can be counted; write at most %llu", shown,

@@ -20,6 +20,11 @@ int rfs_handle_open(struct rfs_fs *fs, fuse_ino_t ino, struct rfs_contract *cont
 	h->ino = ino;
 	h->contract = contract;
 	HASH_ADD(hh, fs->handles, fh, sizeof h->fh, h);
+	if (!h->hh.tbl) {
+		rfs_contract_unref(contract);
+		free(h);
+		return -ENOMEM;
+	}
 	*ret_fh = h->fh;
 	return 0;
 }

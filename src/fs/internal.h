@@ -19,6 +19,9 @@
 #include <sys/queue.h>
 #include <sys/stat.h>
 #include <time.h>
+
+/* Otherwise uthash ends the process where memory is short. */
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 enum rfs_ino {

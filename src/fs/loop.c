@@ -65,8 +65,8 @@ static int read_requests(struct rfs_fs *fs, struct fuse_buf *buffer)
 			return 1;
 		if (rc > 0)
 			fuse_session_process_buf(fs->session, buffer);
-		else if (rc == -EINTR)
-			rc = 0;
+		else if (rc == -EINTR || rc == -ENOMEM)
+			rc = 0; /* the request stays with the kernel */
 	}
 	return rc < 0 ? rc : 0;
 }
@@ -98,8 +98,10 @@ static void *signal_main(void *user)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGUSR2);
-	if (sigwait(&set, &number) != 0 || number == SIGUSR2)
-		return NULL;
+	do {
+		if (sigwait(&set, &number) != 0 || atomic_load(&fs->loop_ended))
+			return NULL;
+	} while (number == SIGUSR2);
 	rfs_log(LOG_NOTICE, "%s, leaving", strsignal(number));
 	fuse_session_exit(fs->session);
 	while (!atomic_load(&fs->loop_ended)) {
@@ -147,11 +149,12 @@ static int serve(struct rfs_fs *fs)
 	if (rc < 0)
 		return rc;
 	rc = (int) (intptr_t) loop_main(fs);
+	/* First the one that may still send signals to the other. */
+	pthread_kill(fs->signal_thread, SIGUSR2);
+	pthread_join(fs->signal_thread, NULL);
 	pthread_join(fs->loop_threads[1], &other);
 	if (rc == 0)
 		rc = (int) (intptr_t) other;
-	pthread_kill(fs->signal_thread, SIGUSR2);
-	pthread_join(fs->signal_thread, NULL);
 	return rc < 0 ? rc : 0;
 }
 

@@ -14,6 +14,10 @@
 /* Seconds. All changes to names go through this mount's kernel, so it may keep them. */
 #define KEEP_LONG 86400.0
 
+/* Seconds. The kernel drops what it keeps of `reservations` when it changes it, but an answer that was under way then
+ * it may still take for fresh. */
+#define KEEP_SHORT 1.0
+
 /* A contract that was changed less than this many seconds ago is likely to be changed again. */
 #define HOT 1
 
@@ -136,7 +140,6 @@ static int dir_stat(struct rfs_fs *fs, struct rfs_contract *c, struct stat *ret_
 	return 0;
 }
 
-/* The kernel drops what it keeps of a directory when it changes it; the figures change by themselves. */
 static int fixed_stat(struct rfs_fs *fs, fuse_ino_t ino, uid_t uid, struct stat *ret_stat, double *ret_timeout)
 {
 	struct rfs_totals totals;
@@ -174,7 +177,7 @@ static int fixed_stat(struct rfs_fs *fs, fuse_ino_t ino, uid_t uid, struct stat 
 			st.st_mtim = st.st_ctim = rfs_last_event(fs);
 	}
 	*ret_stat = st;
-	*ret_timeout = rfs_ino_is_dir(ino) ? KEEP_LONG : 0;
+	*ret_timeout = ino == RFS_INO_ROOT ? KEEP_LONG : ino == RFS_INO_RESERVATIONS ? KEEP_SHORT : 0;
 	return 0;
 }
 

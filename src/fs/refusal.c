@@ -57,6 +57,10 @@ static void remember(struct rfs_fs *fs, uid_t uid, const char *line)
 	e->uid = uid;
 	e->line = copy;
 	HASH_ADD(hh, fs->errors, uid, sizeof e->uid, e);
+	if (!e->hh.tbl) {
+		free(e->line);
+		free(e);
+	}
 }
 
 void rfs_refuse(struct rfs_fs *fs, fuse_req_t req, enum rfs_operation operation, int error, const char *path,

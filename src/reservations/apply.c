@@ -36,6 +36,13 @@ static const char *draft_name(const struct rfs_contract *c)
 	return c->draft.name ? c->draft.name : c->name;
 }
 
+/* Totals that are less than one of their parts were not written by this program. */
+static int refuse_totals(struct rfs_reservations *r)
+{
+	rfs_writer_explain(r, "the record \"" RFS_KEY_TOTALS "\" does not match the contracts; unmount and run fsck.reservefs");
+	return -EIO;
+}
+
 static int put_id(struct rfs_reservations *r, const struct rfs_contract *c)
 {
 	char key[RFS_KEY_MAX + 1];
@@ -43,6 +50,33 @@ static int put_id(struct rfs_reservations *r, const struct rfs_contract *c)
 	r->dirty = true;
 	rfs_record_id_key(c->id, key);
 	return rfs_datastore_txn_put(r->ds, key, draft_name(c));
+}
+
+/* Whether what was deferred before this transaction's requests is not all stored. */
+static bool is_behind(const struct rfs_reservations *r)
+{
+	return r->deferred_error < 0 || r->store_failing;
+}
+
+/* Where rows of removed contracts cannot be deleted, one of them may stand where the first of this one belongs. */
+static int check_own_place(struct rfs_reservations *r, const struct rfs_contract *c)
+{
+	char key[RFS_KEY_MAX + 1];
+	struct rfs_contract_record record;
+	struct rfs_value value;
+	int rc;
+
+	if (!is_behind(r))
+		return 0;
+	rfs_record_contract_key(draft_name(c), key);
+	rc = rfs_datastore_txn_get(r->ds, key, &value);
+	if (rc == -ENOENT)
+		return 0;
+	if (rc == 0)
+		rc = rfs_record_decode_contract(value.data, &record);
+	if (rc < 0)
+		return rc;
+	return record.id == c->id ? 0 : -EIO;
 }
 
 /* Puts the contract's row as drafted, and its place in the listing where it has none. */
@@ -57,7 +91,9 @@ static int put_contract(struct rfs_reservations *r, struct rfs_contract *c)
 	int rc = 0;
 
 	if (!c->draft.stored) {
-		rc = put_id(r, c);
+		rc = check_own_place(r, c);
+		if (rc == 0)
+			rc = put_id(r, c);
 		if (rc < 0)
 			return rc;
 		c->draft.stored = true;
@@ -79,6 +115,8 @@ static int delete_contract(struct rfs_reservations *r, struct rfs_contract *c)
 
 	if (!c->draft.stored)
 		return 0;
+	if (r->draft_totals.contracts == 0)
+		return refuse_totals(r);
 	r->dirty = true;
 	rfs_record_contract_key(draft_name(c), key);
 	rc = rfs_datastore_txn_get(r->ds, key, &value);
@@ -135,7 +173,15 @@ static int apply_resize(struct rfs_reservations *r, struct rfs_request *request)
 		return 0;
 	}
 	request->old_size_bytes = c->draft.size_bytes;
+	if (c->draft.size_bytes > r->draft_totals.reserved_bytes) {
+		request->error = refuse_totals(r);
+		return 0;
+	}
 	request->error = hold(r, c, request);
+	if (request->error < 0 && request->error != -ENOSPC) {
+		rfs_writer_explain(r, "the storage of the Repo cannot be asked for its free space");
+		request->error = -EIO;
+	}
 	if (request->error < 0 || request->wanted_bytes == c->draft.size_bytes)
 		return 0;
 	r->draft_totals.reserved_bytes = rfs_sum(
@@ -155,6 +201,10 @@ static int apply_remove(struct rfs_reservations *r, struct rfs_request *request)
 		return 0;
 	}
 	request->old_size_bytes = c->draft.size_bytes;
+	if (c->draft.size_bytes > r->draft_totals.reserved_bytes) {
+		request->error = refuse_totals(r);
+		return 0;
+	}
 	r->draft_totals.reserved_bytes = rfs_difference(r->draft_totals.reserved_bytes, c->draft.size_bytes);
 	r->draft_totals.changed = rfs_time_now();
 	c->draft.size_bytes = 0;
@@ -173,12 +223,6 @@ static bool is_of_removed(struct rfs_reservations *r, const char *text)
 	RFS_LOCK(&r->lock);
 	HASH_FIND(by_id, r->ids, &record.id, sizeof record.id, c);
 	return c && !c->exists && c->stored;
-}
-
-/* Whether what was deferred before this transaction's requests is not all stored. */
-static bool is_behind(const struct rfs_reservations *r)
-{
-	return r->deferred_error < 0 || r->store_failing;
 }
 
 /* 0: `name` is free, as the transaction sees it and as was answered; -EEXIST: it is not, or it is being freed at this very
@@ -203,28 +247,6 @@ static int check_free(struct rfs_reservations *r, const char *name)
 	if (rc == 0 && is_behind(r) && is_of_removed(r, value.data))
 		return -EIO;
 	return rc == 0 || rc == -EBADMSG ? -EEXIST : rc;
-}
-
-/* Where rows of removed contracts cannot be deleted, one of them may stand where this one belongs. */
-static int store_deferred(struct rfs_reservations *r, struct rfs_contract *c)
-{
-	char key[RFS_KEY_MAX + 1];
-	struct rfs_contract_record record;
-	struct rfs_value value;
-	int rc;
-
-	touch(r, c);
-	if (is_behind(r)) {
-		rfs_record_contract_key(draft_name(c), key);
-		rc = rfs_datastore_txn_get(r->ds, key, &value);
-		if (rc == 0)
-			rc = rfs_record_decode_contract(value.data, &record);
-		if (rc == 0 && record.id != c->id)
-			return -EIO;
-		if (rc < 0 && rc != -ENOENT)
-			return rc;
-	}
-	return put_contract(r, c);
 }
 
 static int apply_rename(struct rfs_reservations *r, struct rfs_request *request)
@@ -322,7 +344,8 @@ int rfs_apply_item(struct rfs_reservations *r, struct rfs_item *item)
 		touch(r, item->contract);
 		return delete_contract(r, item->contract);
 	case RFS_ITEM_STORE:
-		return store_deferred(r, item->contract);
+		touch(r, item->contract);
+		return put_contract(r, item->contract);
 	case RFS_ITEM_REQUEST:
 		return apply_request(r, item->request);
 	}

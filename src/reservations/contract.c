@@ -27,16 +27,80 @@ int rfs_contract_new(struct rfs_reservations *r, uint64_t id, const char *name, 
 	return 0;
 }
 
+/*
+ * Entering a contract cannot fail, for it is how what is durable already becomes visible. Only two things about a table
+ * need memory: that there is one, which the anchor sees to, and more buckets, which it can do without.
+ */
+static void enter_id_locked(struct rfs_contract **ids, struct rfs_contract *c)
+{
+	HASH_ADD(by_id, *ids, id, sizeof c->id, c);
+}
+
+static void enter_name_locked(struct rfs_contract **live, struct rfs_contract *c)
+{
+	HASH_ADD_KEYPTR(by_name, *live, c->name, strlen(c->name), c);
+}
+
+int rfs_contracts_init(struct rfs_reservations *r)
+{
+	static char no_name[] = "";
+
+	r->anchor.name = no_name;
+	enter_id_locked(&r->ids, &r->anchor);
+	enter_name_locked(&r->live, &r->anchor);
+	if (r->anchor.by_id.tbl && r->anchor.by_name.tbl)
+		return 0;
+	if (r->anchor.by_id.tbl)
+		HASH_CLEAR(by_id, r->ids);
+	return -ENOMEM;
+}
+
+/* What is left besides the anchor is pinned, or could not be stored. */
+void rfs_contracts_done(struct rfs_reservations *r)
+{
+	struct rfs_contract *c, *next;
+
+	HASH_CLEAR(by_name, r->live);
+	HASH_ITER(by_id, r->ids, c, next) {
+		HASH_DELETE(by_id, r->ids, c);
+		if (c == &r->anchor)
+			continue;
+		free(c->name);
+		free(c);
+	}
+}
+
 void rfs_contract_announce_locked(struct rfs_contract *c)
 {
-	HASH_ADD(by_id, c->owner->ids, id, sizeof c->id, c);
+	struct rfs_contract **ids = &c->owner->ids;
+
+	enter_id_locked(ids, c);
+	if (!c->by_id.tbl) {
+		unsigned *noexpand = &(*ids)->by_id.tbl->noexpand, before = *noexpand;
+		*noexpand = 1;
+		enter_id_locked(ids, c);
+		*noexpand = before;
+	}
+}
+
+static void take_name_locked(struct rfs_contract *c)
+{
+	struct rfs_contract **live = &c->owner->live;
+
+	rfs_absent_remove(c->owner, c->name);
+	enter_name_locked(live, c);
+	if (!c->by_name.tbl) {
+		unsigned *noexpand = &(*live)->by_name.tbl->noexpand, before = *noexpand;
+		*noexpand = 1;
+		enter_name_locked(live, c);
+		*noexpand = before;
+	}
 }
 
 void rfs_contract_show_locked(struct rfs_contract *c)
 {
 	c->exists = true;
-	rfs_absent_remove(c->owner, c->name);
-	HASH_ADD_KEYPTR(by_name, c->owner->live, c->name, strlen(c->name), c);
+	take_name_locked(c);
 }
 
 /* Frees the contract's name. Within one publication another may have taken it already. */
@@ -61,8 +125,7 @@ void rfs_contract_rename_locked(struct rfs_contract *c, char *name)
 	drop_name_locked(c);
 	free(c->name);
 	c->name = name;
-	rfs_absent_remove(c->owner, c->name);
-	HASH_ADD_KEYPTR(by_name, c->owner->live, c->name, strlen(c->name), c);
+	take_name_locked(c);
 }
 
 static void forget_if_unused_locked(struct rfs_contract *c)

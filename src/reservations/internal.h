@@ -12,6 +12,9 @@
 #include "reservations/record.h"
 #include "util/cleanup.h"
 
+/* Otherwise uthash ends the process where memory is short. */
+#define HASH_NONFATAL_OOM 1
+
 #include <pthread.h>
 #include <reservefs/reservations.h>
 #include <sys/queue.h>
@@ -76,6 +79,7 @@ struct rfs_reservations {
 	pthread_cond_t work;
 
 	/* Guarded by lock. */
+	struct rfs_contract anchor; /* of no id and no name, always in both tables; see contract.c */
 	struct rfs_contract *ids;  /* every contract in memory, by id */
 	struct rfs_contract *live; /* those that exist, by name */
 	char absent[RFS_ABSENT_NAMES][RFS_NAME_MAX + 1]; /* names that do not exist, each where its hash says; "" none */
@@ -114,6 +118,8 @@ struct rfs_item {
 };
 
 /* contract.c; callers hold the lock where the name says so. */
+int rfs_contracts_init(struct rfs_reservations *r);
+void rfs_contracts_done(struct rfs_reservations *r);
 int rfs_contract_new(struct rfs_reservations *r, uint64_t id, const char *name, struct rfs_contract **ret_contract);
 void rfs_contract_unref_locked(struct rfs_contract *c);
 void rfs_contract_unpin_locked(struct rfs_contract *c, uint64_t count);

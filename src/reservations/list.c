@@ -81,7 +81,7 @@ static int list_row(void *user, const char *key, const char *name)
 
 	if (rc < 0 || !name || rfs_name_check(name) < 0) {
 		char line[RFS_KEY_MAX + 64];
-		(void) snprintf(line, sizeof line, "the record \"%s\" in the Datastore is damaged", key);
+		(void) snprintf(line, sizeof line, "the record \"%s\" in the Datastore", key);
 		rfs_writer_explain(l->r, line);
 		return -EBADMSG;
 	}

@@ -140,6 +140,10 @@ int rfs_reservations_open(struct rfs_datastore *ds, struct rfs_repo *repo, char 
 		rc = load_totals(r, ret_message, message_size);
 	if (rc < 0)
 		return rc;
+	if (rfs_contracts_init(r) < 0) {
+		(void) snprintf(ret_message, message_size, "out of memory");
+		return -ENOMEM;
+	}
 	rfs_repo_adopt(repo, r->totals.reserved_bytes);
 
 	pthread_mutex_init(&r->lock, NULL);
@@ -150,6 +154,7 @@ int rfs_reservations_open(struct rfs_datastore *ds, struct rfs_repo *repo, char 
 	rc = start_writer(r);
 	if (rc < 0) {
 		(void) snprintf(ret_message, message_size, "cannot start a thread: %s", strerror(-rc));
+		rfs_contracts_done(r);
 		pthread_cond_destroy(&r->work);
 		pthread_mutex_destroy(&r->lock);
 		return rc;
@@ -160,7 +165,6 @@ int rfs_reservations_open(struct rfs_datastore *ds, struct rfs_repo *repo, char 
 
 int rfs_reservations_close(struct rfs_reservations *r)
 {
-	struct rfs_contract *c, *next;
 	int rc;
 
 	if (!r)
@@ -172,13 +176,7 @@ int rfs_reservations_close(struct rfs_reservations *r)
 	pthread_join(r->writer, NULL);
 
 	rc = TAILQ_EMPTY(&r->unstored) && TAILQ_EMPTY(&r->removed) ? 0 : -EIO;
-	/* What is left is pinned, or could not be stored. */
-	HASH_CLEAR(by_name, r->live);
-	HASH_ITER(by_id, r->ids, c, next) {
-		HASH_DELETE(by_id, r->ids, c);
-		free(c->name);
-		free(c);
-	}
+	rfs_contracts_done(r);
 	rfs_datastore_close(r->ds);
 	rfs_repo_close(r->repo);
 	pthread_cond_destroy(&r->work);
@@ -258,7 +256,7 @@ static int enter_locked(struct rfs_reservations *r, const char *name, const stru
 	HASH_FIND(by_id, r->ids, &record->id, sizeof record->id, c);
 	if (c)
 		return -ENOENT;
-	if (record->id >= r->next_id)
+	if (record->id >= r->next_id || record->size_bytes > r->totals.reserved_bytes)
 		return -EBADMSG;
 	rc = rfs_contract_new(r, record->id, name, &c);
 	if (rc < 0)
@@ -438,7 +436,7 @@ static int try_remove_locked(struct rfs_reservations *r, struct rfs_contract *c)
 {
 	if (!c->exists)
 		return -ENODEV;
-	if (c->size_bytes > 0 || c->queued > 0 || r->store_failing)
+	if (c->size_bytes > 0 || c->queued > 0 || r->store_failing || r->totals.contracts == 0)
 		return -EAGAIN;
 	rfs_contract_hide_locked(c);
 	r->totals.contracts--;

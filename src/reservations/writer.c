@@ -236,8 +236,9 @@ static int change_error(int error)
 static void settle(struct rfs_reservations *r, struct rfs_item *items, size_t count, int error)
 {
 	if (error < 0) {
-		if (!r->unsound)
-			rfs_writer_explain(r, rfs_datastore_explain(r->ds));
+		const char *line = rfs_datastore_explain(r->ds);
+		if (!r->unsound && *line)
+			rfs_writer_explain(r, line);
 		error = change_error(error);
 	}
 	for (size_t i = 0; i < count; i++) {
@@ -397,7 +398,10 @@ void *rfs_writer_main(void *reservations)
 	while (go_on) {
 		wait_for_work_locked(r);
 		r->turning = true;
-		go_on = turn_locked(r) && !(r->stopping && r->store_failing && TAILQ_EMPTY(&r->queue));
+		if (turn_locked(r))
+			go_on = !(r->stopping && r->store_failing && TAILQ_EMPTY(&r->queue));
+		else
+			go_on = !r->stopping;
 		r->turning = false;
 	}
 	pthread_mutex_unlock(&r->lock);
