@@ -8,6 +8,7 @@
 #include "check.h"
 #include "reservations/record.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -725,6 +726,68 @@ static void opening_fails(void **state)
 	}
 }
 
+static unsigned count_threads(void)
+{
+	unsigned count = 0;
+	DIR *tasks = opendir("/proc/self/task");
+
+	assert_non_null(tasks);
+	while (readdir(tasks))
+		count++;
+	closedir(tasks);
+	return count;
+}
+
+/* What was deferred has been settled by a request: the writer comes for it, finds nothing to do, and has to stay. */
+static void the_writer_stays_where_nothing_is_left_to_do(void **state)
+{
+	struct rig *rig = rig_of(state);
+	struct rfs_contract *a, *b = rig_made(rig, "b", 0);
+	unsigned threads = count_threads();
+	double until;
+
+	assert_int_equal(rig_sync(rig), 0);
+	rig_fail(rig, FAULTY_DATASTORE_TXN_PUT, 1, true, EIO);
+	a = rig_made(rig, "a", 0);
+	assert_int_equal(rig_sync(rig), -EIO);
+	assert_int_equal(rig_remove(rig, a), 0);
+	/* It comes within a second. */
+	for (until = rig_now() + 1.5; count_threads() == threads && rig_now() < until;)
+		;
+	assert_int_equal(count_threads(), threads);
+	rig_fail(rig, FAULTY_DATASTORE_TXN_PUT, 0, false, 0);
+	assert_int_equal(rig_resize(rig, b, GIB), 0);
+	rfs_contract_unref(a);
+	rfs_contract_unref(b);
+	rig_expect_sound(rig, GIB, 1);
+}
+
+/* Totals that somebody else has written, smaller than what they are the sum of. */
+static void totals_that_are_too_small(void **state)
+{
+	struct rig *rig = rig_of(state);
+	const struct rfs_totals_record wrong = { .reserved_bytes = 2 * GIB, .contracts = 1, .next_id = 100 };
+	char text[RFS_VALUE_MAX + 1];
+	struct rfs_contract *a, *b, *none = NULL;
+
+	rfs_contract_unref(rig_made(rig, "a", 2 * GIB));
+	rfs_contract_unref(rig_made(rig, "b", GIB));
+	rfs_contract_unref(rig_made(rig, "c", 3 * GIB));
+	rfs_record_encode_totals(&wrong, text);
+	rig_damage(rig, RFS_KEY_TOTALS, text);
+	assert_int_equal(rfs_reservations_lookup(rig->r, "c", &none), -EBADMSG);
+	a = rig_found(rig, "a");
+	b = rig_found(rig, "b");
+	assert_int_equal(rig_remove(rig, a), 0);
+	assert_int_equal(rig_resize(rig, b, 5), -EIO);
+	assert_int_equal(rig_remove(rig, b), -EIO);
+	rfs_reservations_explain(rig->r, text, sizeof text);
+	assert_non_null(strstr(text, "fsck.reservefs"));
+	assert_int_equal(stat_of(b).size_bytes, GIB);
+	rfs_contract_unref(a);
+	rfs_contract_unref(b);
+}
+
 static int open_memory(void **state)
 {
 	struct rig *rig = malloc(sizeof *rig);
@@ -764,6 +827,8 @@ int main(void)
 		ON_A_RIG(what_failed_holds_no_space),
 		ON_A_RIG(lookups_and_listings_fail),
 		ON_A_RIG(a_record_damaged_underneath),
+		ON_A_RIG(the_writer_stays_where_nothing_is_left_to_do),
+		ON_A_RIG(totals_that_are_too_small),
 		cmocka_unit_test(opening_fails),
 	};
 
