@@ -15,7 +15,7 @@ also_teardown() {
 # Every file of the project, as git knows it, or where there is no git, all but builds.
 files() {
 	if git -C "$TOP" rev-parse --is-inside-work-tree >/dev/null 2>&1; then
-		git -C "$TOP" ls-files --cached
+		git -C "$TOP" ls-files --cached --others --exclude-standard
 	else
 		(cd "$TOP" && find . -path './build*' -prune -o -type f -printf '%P\n')
 	fi | while read -r file; do
