@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
-# Completion of reservefs(1) in bash.
+# Completion of reservefs(1) and fsck.reservefs(8) in bash.
 
 # What can follow -o, for the option that is being typed: the last of a list with commas.
 _reservefs_options() {
@@ -42,3 +42,16 @@ _reservefs() {
 }
 
 complete -F _reservefs reservefs mount.reservefs mount.fuse.reservefs
+
+_fsck_reservefs() {
+	local word=${COMP_WORDS[COMP_CWORD]}
+
+	if [[ $word == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W '-n -p -y -v -h -V' -- "$word")
+	else
+		compopt -o filenames 2>/dev/null
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+	fi
+}
+
+complete -F _fsck_reservefs fsck.reservefs

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Completion of reservefs(1) in fish.
+# Completion of reservefs(1) and fsck.reservefs(8) in fish.
 
 # What stands before the option that is being typed: "-o a,b=1,c" gives "a,b=1,".
 function __reservefs_before
@@ -47,3 +47,10 @@ complete -c reservefs -s f -d 'Stay in the foreground'
 complete -c reservefs -s d -d 'The same, and show every request'
 complete -c reservefs -s h -l help -d 'Help'
 complete -c reservefs -s V -l version -d 'Version'
+
+complete -c fsck.reservefs -s n -d 'Change nothing'
+complete -c fsck.reservefs -s p -d 'Repair what is certain'
+complete -c fsck.reservefs -s y -d 'Repair whatever can be'
+complete -c fsck.reservefs -s v -d 'Say what is being done'
+complete -c fsck.reservefs -s h -d 'Help'
+complete -c fsck.reservefs -s V -d 'Version'

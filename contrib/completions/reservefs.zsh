@@ -1,6 +1,6 @@
-#compdef reservefs mount.reservefs mount.fuse.reservefs
+#compdef reservefs mount.reservefs mount.fuse.reservefs fsck.reservefs
 # SPDX-License-Identifier: MIT
-# Completion of reservefs(1) in zsh.
+# Completion of reservefs(1) and fsck.reservefs(8) in zsh.
 
 _reservefs_options() {
 	_values -s , 'mount option' \
@@ -19,6 +19,18 @@ _reservefs_options() {
 		'noatime[times of access are not kept anyway]' \
 		'ro[read-only]'
 }
+
+if [[ $service == fsck.reservefs ]]; then
+	_arguments -s \
+		'(-p -y)-n[change nothing]' \
+		'(-n -y)-p[repair what is certain]' \
+		'(-n -p)-y[repair whatever can be]' \
+		'-v[say what is being done]' \
+		'(- *)-h[help]' \
+		'(- *)-V[version]' \
+		'1:repo or file:_files'
+	return
+fi
 
 _arguments -s \
 	'*-o[mount options]:options:_reservefs_options' \
