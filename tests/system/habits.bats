@@ -3,6 +3,8 @@
 # habits.bats: the tools that people reach for without a thought, as a new user would. Each works, or refuses and leaves
 # everything as it was.
 
+# Compilers take their time.
+BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-400}
 load lib.bash
 
 EXAMPLES=$(realpath -- "$SYSTEM/../../contrib/examples")

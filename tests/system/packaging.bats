@@ -3,6 +3,8 @@
 # packaging.bats: what is handed out: the manual, the completions, licences and versions, an installation, the library, the
 # source archive, equal bits from equal sources, and the Debian packages, installed into an empty root and used.
 
+# Compilers take their time.
+BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-400}
 load lib.bash
 
 TOP=$(realpath -- "$SYSTEM/../..")
