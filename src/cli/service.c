@@ -9,6 +9,7 @@
 #include "cli/mountpoint.h"
 #include "cli/node.h"
 #include "cli/notify.h"
+#include "cli/privileges.h"
 #include "cli/watchdog.h"
 #include "fs/fs.h"
 #include "util/cleanup.h"
@@ -110,6 +111,8 @@ static int open_reservations(struct service *s, struct rfs_failure *failure)
 	int r = open_repo(s, &repo, failure);
 	if (!r)
 		r = open_datastore(s, &ds, failure);
+	if (!r)
+		r = rfs_privileges_drop(failure); /* the next line starts the first thread */
 	if (!r) {
 		r = rfs_reservations_open(ds, repo, message, sizeof(message), &s->reservations);
 		if (r < 0)
