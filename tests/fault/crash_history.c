@@ -308,7 +308,7 @@ static void note_answer(struct crash_run *run, unsigned op, int error, struct rf
 		(void) rfs_contract_stat(created, &st);
 	pthread_mutex_lock(&run->lock);
 	int right = apply(&next, &run->h->ops[op], st.id ? st.id : UINT64_MAX);
-	bool excused = error != 0 && error != right && o->excuse && o->excuse(o->user, error);
+	bool excused = error != 0 && error != right && o->excuse && o->excuse(o->user, &run->h->ops[op], error);
 	if (op != run->p->answered)
 		snprintf(run->p->surprise, sizeof run->p->surprise, "change %u was answered before the one before it", op);
 	if (error != right && !excused)

@@ -57,8 +57,9 @@ void crash_history_of_all_kinds(struct crash_history *h);
 /* The same changes to a few contracts over and over; `rounds` is at most CRASH_OPS_MAX / 4. */
 void crash_history_of_rounds(struct crash_history *h, unsigned rounds);
 
-/* Whether an answer may be this error though the rules would not give it: a fault was injected. May be NULL: none may. */
-typedef bool (*crash_excuse_fn)(void *user, int error);
+/* Whether an answer to `op` may be this error though the rules would not give it: a fault was injected. May be NULL: none
+ * may. */
+typedef bool (*crash_excuse_fn)(void *user, const struct crash_op *op, int error);
 
 /* Asks for all that has not been asked for yet, and notes the answers. An answer that is neither right nor
  * excused is noted in p->surprise. `after_each` (NULL: nothing) is called after each answer has been noted. */

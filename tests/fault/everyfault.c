@@ -181,15 +181,21 @@ static bool problem(struct run *run, const char *what, const char *detail)
 	return false;
 }
 
-static bool is_right_error(void *user, int error)
+/* A sync tells that something could not be stored before, whatever the reason was then. */
+static bool is_right_error(void *user, const struct crash_op *op, int error)
 {
 	struct run *run = user;
 
-	if (error != -run->kind->answer)
+	if (error != -run->kind->answer && !(op->verb == RFS_SYNC && error == -EIO))
 		return false;
 	run->failed++;
 	run->shared->failed_requests++;
 	return true;
+}
+
+static bool was_hit(const struct run *run)
+{
+	return run->hits > 0 || (run->kind->arm == arm_allocations && everyfault_malloc_failures() > 0);
 }
 
 /* Opens; where the fault prevents it, says so, and opens again without it. */
@@ -205,7 +211,7 @@ static struct rfs_reservations *open_it(struct run *run)
 	run->repo = NULL;
 	run->shared->failed_openings++;
 	run->kind->arm(run, 0, false);
-	if (run->hits == 0)
+	if (!was_hit(run))
 		problem(run, "it can't be opened, without any fault", message);
 	/* An opening is told the error itself, not only that the Datastore is out of order. */
 	if (rc != -run->kind->answer && rc != -run->kind->error && rc != -ENOSPC)
@@ -280,7 +286,7 @@ static void close_it(struct run *run, struct rfs_reservations *r)
 	run->repo = NULL;
 	if (rc == 0)
 		run->progress.settled = run->progress.answered;
-	else if (rc != -EIO || run->hits == 0)
+	else if (rc != -EIO || !was_hit(run))
 		problem(run, "closing it", strerror(-rc));
 	end_fault(run);
 }

@@ -248,9 +248,10 @@ static int wrap(void *user, struct rfs_datastore **ds, struct rfs_repo **repo)
 	return s->planted ? crash_planted_open(s->planted, *ds, ds) : 0;
 }
 
-static bool is_io_error(void *user, int error)
+static bool is_io_error(void *user, const struct crash_op *op, int error)
 {
 	(void) user;
+	(void) op;
 	return error == -EIO;
 }
 
