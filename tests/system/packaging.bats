@@ -31,14 +31,19 @@ tree_in() {
 	files | tar -C "$TOP" -T - -cf - | tar -C "$1" -xf -
 }
 
-# built NAME: builds a copy of the sources in a directory of that name, once a file of tests, and installs it into
-# $BATS_FILE_TMPDIR/NAME/root.
+# built NAME [OTHER]: builds a copy of the sources, or of OTHER's, in a directory of that name, once a file of tests, and
+# installs it into $BATS_FILE_TMPDIR/NAME/root.
 built() {
 	needs meson ninja
 	local here=$BATS_FILE_TMPDIR/$1
 	[ ! -e "$here/done" ] || return 0
 	rm -rf "$here"
-	tree_in "$here/source"
+	if [ $# -eq 1 ]; then
+		tree_in "$here/source"
+	else
+		mkdir "$here"
+		cp -a "$BATS_FILE_TMPDIR/$2/source" "$here/source"
+	fi
 	{
 		meson setup --prefix=/usr -Dtests=disabled "$here/build" "$here/source"
 		ninja -C "$here/build"
@@ -174,9 +179,9 @@ completed() {
 @test "meson install puts everything in its place, below DESTDIR and the prefix alone" {
 	built one
 	local root=$BATS_FILE_TMPDIR/one/root file
-	for file in usr/bin/reservefs usr/sbin/mount.reservefs usr/sbin/mount.fuse.reservefs \
+	for file in usr/bin/reservefs usr/sbin/mount.reservefs usr/sbin/mount.fuse.reservefs usr/sbin/fsck.reservefs \
 		usr/share/man/man1/reservefs.1 usr/share/man/man5/reservefs.5 usr/share/man/man8/mount.reservefs.8 \
-		usr/share/man/man8/mount.fuse.reservefs.8 \
+		usr/share/man/man8/mount.fuse.reservefs.8 usr/share/man/man8/fsck.reservefs.8 \
 		usr/lib/systemd/system/reservefs@.service usr/lib/sysusers.d/reservefs.conf usr/lib/tmpfiles.d/reservefs.conf \
 		usr/share/bash-completion/completions/reservefs usr/share/zsh/vendor-completions/_reservefs \
 		usr/share/fish/vendor_completions.d/reservefs.fish usr/include/reservefs/reservations.h \
@@ -241,7 +246,7 @@ completed() {
 
 @test "equal sources give equal bits, wherever they are built" {
 	built one
-	built "two, in a place with another name"
+	built "two, in a place with another name" one
 	local other="$BATS_FILE_TMPDIR/two, in a place with another name" file
 	diff -r --no-dereference "$BATS_FILE_TMPDIR/one/root" "$other/root"
 	for file in "$BATS_FILE_TMPDIR"/one/build/src/*/*.a; do
