@@ -64,6 +64,13 @@ static int ensure_up(struct rfs_sqlite *store)
 	return atomic_load(&store->down) ? revive(store) : 0;
 }
 
+/* While the frames of a failed commit cannot be made void the connections stay open, and the reader's still sees the last
+ * commit that succeeded: for reading that will do. The caller holds reader_lock. */
+static int ensure_readable(struct rfs_sqlite *store)
+{
+	return atomic_load(&store->down) && !store->reader.db ? revive(store) : 0;
+}
+
 static void go_down(struct rfs_sqlite *store)
 {
 	RFS_LOCK(&store->reader_lock);
@@ -74,7 +81,7 @@ static void go_down(struct rfs_sqlite *store)
 
 /* Records */
 
-static uint32_t checksum(const char *key, size_t key_length, const char *value, size_t value_length)
+uint32_t rfs_sqlite_checksum(const char *key, size_t key_length, const char *value, size_t value_length)
 {
 	uLong crc = crc32(0, (const Bytef *) key, (uInt) key_length + 1);
 	return (uint32_t) crc32(crc, (const Bytef *) value, (uInt) value_length);
@@ -114,7 +121,7 @@ static void read_row(sqlite3_stmt *statement, struct row *ret_row)
 	ret_row->is_whole = ret_row->has_key && copy_text(statement, 1, RFS_VALUE_MAX, value->data, &value->length) &&
 			    sqlite3_column_type(statement, 2) == SQLITE_INTEGER &&
 			    sqlite3_column_int64(statement, 2) ==
-			    checksum(ret_row->key, ret_row->key_length, value->data, value->length);
+			    rfs_sqlite_checksum(ret_row->key, ret_row->key_length, value->data, value->length);
 }
 
 static int say_damaged(const struct rfs_sqlite *store, const char *where, const char *key)
@@ -156,7 +163,7 @@ static int sqlite_get(struct rfs_datastore *ds, const char *key, struct rfs_valu
 {
 	struct rfs_sqlite *store = store_of(ds);
 	RFS_LOCK(&store->reader_lock);
-	int rc = ensure_up(store);
+	int rc = ensure_readable(store);
 	return rc ? rc : get_by(store, &store->reader, key, ret_value);
 }
 
@@ -207,7 +214,7 @@ static int sqlite_scan(struct rfs_datastore *ds, const char *prefix, const char 
 	const char *start = is_after ? after : prefix;
 
 	RFS_LOCK(&store->reader_lock);
-	int rc = ensure_up(store);
+	int rc = ensure_readable(store);
 	if (rc)
 		return rc;
 	if (is_after)
@@ -308,7 +315,7 @@ static int sqlite_txn_put(struct rfs_datastore *ds, const char *key, const char 
 	if (code == SQLITE_OK)
 		code = sqlite3_bind_text(statement, 2, value, (int) value_length, SQLITE_STATIC);
 	if (code == SQLITE_OK)
-		code = sqlite3_bind_int64(statement, 3, checksum(key, key_length, value, value_length));
+		code = sqlite3_bind_int64(statement, 3, rfs_sqlite_checksum(key, key_length, value, value_length));
 	if (code == SQLITE_OK)
 		code = run(store, RFS_SQLITE_PUT);
 	return code == SQLITE_OK ? 0 : change_failed(store, code);

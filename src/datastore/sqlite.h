@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sqlite.h: what the parts of the SQLite back end share; private to this folder.
+ * sqlite.h: what the parts of the SQLite back end share; private to this folder, and to fsck, which looks at the same file.
  *
  *   sqlite.c          the operations, and what happens after a failed commit
  *   sqlite_connect.c  the two connections, their settings and statements
@@ -26,6 +26,10 @@
 #define RFS_SQLITE_USER_VERSION 1
 #define RFS_SQLITE_TABLE \
 	"CREATE TABLE datastore (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID"
+
+/* Where SQLite's locks are: the pending byte, the reserved byte, and 510 shared bytes. */
+#define RFS_SQLITE_LOCK_OFFSET 0x40000000
+#define RFS_SQLITE_LOCK_BYTES 512
 
 #define RFS_MAIN_HEADER_BYTES 100
 #define RFS_WAL_HEADER_BYTES 32
@@ -77,6 +81,7 @@ struct rfs_sqlite {
 	/* Held by whoever uses the reader connection, and by whoever changes `down`. */
 	pthread_mutex_t reader_lock;
 	struct rfs_sqlite_connection reader;
+	struct rfs_sqlite_watch reader_wal;
 
 	/* The connections cannot be trusted, or are closed: whoever needs them next reopens them, under reader_lock.
 	 * Only the transaction's thread sets it. While it is set, reader_lock guards everything below. */
@@ -100,6 +105,11 @@ struct rfs_sqlite {
 	bool room_is_short;    /* a put failed for want of room */
 	bool is_near_end;      /* what is left of the room is kept for changes; no new records */
 };
+
+/* sqlite.c */
+
+/* What stands beside a record in the column `crc`. */
+uint32_t rfs_sqlite_checksum(const char *key, size_t key_length, const char *value, size_t value_length);
 
 /* sqlite_error.c */
 

@@ -23,10 +23,6 @@
 #include "util/cleanup.h"
 #include "util/utf8.h"
 
-/* Where SQLite's locks are: the pending byte, the reserved byte, and 510 shared bytes. */
-#define LOCK_OFFSET 0x40000000
-#define LOCK_BYTES 512
-
 static pthread_mutex_t claims_lock = PTHREAD_MUTEX_INITIALIZER;
 static LIST_HEAD(, rfs_sqlite) claims = LIST_HEAD_INITIALIZER(claims);
 
@@ -130,7 +126,9 @@ void rfs_sqlite_set_no_copy_on_write(int fd)
 /* The process that holds a lock on the file; 0: none does; -1: one that cannot be named. */
 static pid_t owner(int fd)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_OFFSET, .l_len = LOCK_BYTES };
+	struct flock lock = {
+		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = RFS_SQLITE_LOCK_OFFSET, .l_len = RFS_SQLITE_LOCK_BYTES,
+	};
 	if (fcntl(fd, F_GETLK, &lock) || lock.l_type == F_UNLCK)
 		return 0;
 	return lock.l_pid > 0 ? lock.l_pid : -1;
