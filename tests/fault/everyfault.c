@@ -441,7 +441,7 @@ static const struct kind datastore_kinds[] = {
 
 static const struct kind repo_kinds[] = {
 	{ "call of the Repo: EIO", arm_repo, FAULTY_REPO_ALL, EIO, EIO },
-	{ "call of the Repo: ENOMEM", arm_repo, FAULTY_REPO_ALL, ENOMEM, ENOMEM },
+	{ "call of the Repo: ESTALE", arm_repo, FAULTY_REPO_ALL, ESTALE, EIO },
 };
 
 static const struct kind allocation_kind = { "allocation", arm_allocations, 0, ENOMEM, ENOMEM };
