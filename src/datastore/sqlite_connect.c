@@ -189,9 +189,13 @@ static int connect_reader(struct rfs_sqlite *store)
 		rc = rfs_sqlite_run_script(store, store->reader.db, "PRAGMA query_only = 1; PRAGMA cache_size = -4096;");
 	if (!rc)
 		rc = prepare(store, &store->reader, RFS_SQLITE_READER_STATEMENTS);
-	if (!rc)
-		sqlite3_busy_timeout(store->reader.db, BUSY_TIMEOUT_MS);
-	return rc;
+	if (rc)
+		return rc;
+	int code = rfs_sqlite_watch_wal(&store->reader_wal, store->reader.db);
+	if (code != SQLITE_OK)
+		return failed(store, store->reader.db, code);
+	sqlite3_busy_timeout(store->reader.db, BUSY_TIMEOUT_MS);
+	return 0;
 }
 
 static int make_room(struct rfs_sqlite *store)
@@ -241,6 +245,7 @@ void rfs_sqlite_disconnect(struct rfs_sqlite *store)
 {
 	close_connection(&store->reader);
 	close_connection(&store->writer);
+	memset(&store->reader_wal, 0, sizeof(store->reader_wal));
 	memset(&store->wal, 0, sizeof(store->wal));
 	store->failed = 0;
 	store->main_bytes = 0;

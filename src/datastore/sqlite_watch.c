@@ -6,9 +6,10 @@
  * file systems frees the blocks set aside behind it. The database never shrinks by itself (rows that go leave free
  * pages behind, which are used again), so such a truncation has no other effect.
  *
- * The WAL's writes are noted, so that the frames of a commit that failed can be found and made void.
+ * The WAL's writes are noted, so that the frames of a commit that failed can be found and made void. Reads that fail are
+ * told apart from damage.
  *
- * Invariant: each method but the one replaced is the file's own. The copy lives as long as the connection, which closes
+ * Invariant: each method but those replaced is the file's own. The copy lives as long as the connection, which closes
  * the file.
  */
 #include "sqlite.h"
@@ -36,6 +37,14 @@ static int write_wal(sqlite3_file *file, const void *data, int length, sqlite3_i
 	return watch->original->xWrite(file, data, length, offset);
 }
 
+/* SQLite takes a read that failed with EIO for a corrupt file system, and goes on to say that the database is malformed.
+ * It is a read that failed, and may work the next time. */
+static int read_any(sqlite3_file *file, void *data, int length, sqlite3_int64 offset)
+{
+	int code = watch_of(file)->original->xRead(file, data, length, offset);
+	return code == SQLITE_IOERR_CORRUPTFS ? SQLITE_IOERR_READ : code;
+}
+
 static int find(struct rfs_sqlite_watch *watch, sqlite3 *db, int operation)
 {
 	sqlite3_file *file = NULL;
@@ -47,6 +56,7 @@ static int find(struct rfs_sqlite_watch *watch, sqlite3 *db, int operation)
 	watch->file = file;
 	watch->original = file->pMethods;
 	watch->methods = *file->pMethods;
+	watch->methods.xRead = read_any;
 	watch->lowest_write = INT64_MAX;
 	/* A later SQLite may know methods that our copy has no place for. */
 	if (watch->methods.iVersion > 3)

@@ -46,7 +46,8 @@ int rfs_handle_keep(struct rfs_handle *handle, const char *text, size_t length)
 		handle->text = larger;
 		handle->room = length;
 	}
-	memcpy(handle->text, text, length);
+	if (length > 0)
+		memcpy(handle->text, text, length);
 	handle->length = length;
 	return 0;
 }

@@ -178,7 +178,7 @@ static int apply_resize(struct rfs_reservations *r, struct rfs_request *request)
 		return 0;
 	}
 	request->error = hold(r, c, request);
-	if (request->error < 0 && request->error != -ENOSPC) {
+	if (request->error < 0 && request->error != -ENOSPC && request->error != -ENOMEM) {
 		rfs_writer_explain(r, "the storage of the Repo cannot be asked for its free space");
 		request->error = -EIO;
 	}
@@ -369,7 +369,7 @@ int rfs_apply_totals(struct rfs_reservations *r)
 	return rfs_datastore_txn_put(r->ds, RFS_KEY_TOTALS, text);
 }
 
-/* Gives `bytes` back to the Repo, now or, where it fails, at the next occasion. */
+/* Gives `bytes` back to the Repo, and what it failed to take before; now or, where it fails, with the next batch. */
 void rfs_apply_release(struct rfs_reservations *r, uint64_t bytes)
 {
 	r->owed_bytes = rfs_sum(r->owed_bytes, bytes);

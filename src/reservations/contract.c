@@ -52,6 +52,8 @@ int rfs_contracts_init(struct rfs_reservations *r)
 		return 0;
 	if (r->anchor.by_id.tbl)
 		HASH_CLEAR(by_id, r->ids);
+	if (r->anchor.by_name.tbl)
+		HASH_CLEAR(by_name, r->live);
 	return -ENOMEM;
 }
 

@@ -140,6 +140,7 @@ static int attempt(struct rfs_reservations *r, struct rfs_item *items, size_t co
 		r->draft_totals.changed = r->totals.changed;
 	}
 	r->dirty = false;
+	rfs_apply_release(r, 0);
 	rc = check_sound(r);
 	for (size_t i = 0; rc == 0 && i < count; i++)
 		rc = rfs_apply_item(r, &items[i]);
