@@ -2,6 +2,10 @@
 /*
  * change.c: from a FUSE request to a request to Reservations, and back. Invariant: every change is answered exactly once, by
  * done(), which also tells the kernel to drop what it keeps of the contract before whoever asked goes on.
+ *
+ * A client that is interrupted while it waits has its change taken back, if the writer has not begun it. libfuse tells so with
+ * a lock of the request held, in which nothing can be answered: on_interrupt() only notes it, and the thread that
+ * reads requests deals with it afterwards.
  */
 #include "fs/internal.h"
 
@@ -13,17 +17,24 @@
 #include <stdio.h>
 #include <string.h>
 
-struct change {
+struct rfs_change {
 	struct rfs_request request; /* first: done() gets its address */
 	struct rfs_fs *fs;
 	fuse_req_t req;
 	enum rfs_operation operation;
 	size_t written; /* RFS_OP_RESIZE: what write(2) returns */
+
+	uintptr_t number; /* never reused: by it an interruption finds the change, or that it is gone */
+	/* Guarded by changes_lock. */
+	unsigned refs; /* its submission's, its answer's, and that of its interruption */
+	bool interrupted;
+	LIST_ENTRY(rfs_change) pending;
+	STAILQ_ENTRY(rfs_change) link;
 };
 
 /* The attributes of a contract's directory change with its size, which the kernel cannot know; those of `size` when it is
  * unlinked. Only attributes are dropped: that takes no lock that a request under way could hold. */
-static void invalidate(struct change *change)
+static void invalidate(struct rfs_change *change)
 {
 	struct fuse_session *session = change->fs->session;
 	struct rfs_contract_stat stat;
@@ -37,7 +48,7 @@ static void invalidate(struct change *change)
 		(void) fuse_lowlevel_notify_inval_inode(session, rfs_ino_of(stat.id, true), -1, 0);
 }
 
-static void refuse_for_space(struct change *change, const char *path)
+static void refuse_for_space(struct rfs_change *change, const char *path)
 {
 	const struct rfs_request *r = &change->request;
 	uint64_t most = rfs_min(rfs_sum(r->old_size_bytes, r->available_bytes), RFS_BYTES_MAX);
@@ -53,7 +64,7 @@ static void refuse_for_space(struct change *change, const char *path)
 			   r->old_size_bytes, r->wanted_bytes, r->available_bytes, most);
 }
 
-static void refuse_for_storage(struct change *change, int error, const char *path)
+static void refuse_for_storage(struct rfs_change *change, int error, const char *path)
 {
 	char explanation[256];
 
@@ -63,7 +74,7 @@ static void refuse_for_storage(struct change *change, int error, const char *pat
 		   explanation);
 }
 
-static void refuse_change(struct change *change, int error, const char *path)
+static void refuse_change(struct rfs_change *change, int error, const char *path)
 {
 	struct rfs_fs *fs = change->fs;
 	fuse_req_t req = change->req;
@@ -100,7 +111,7 @@ static void refuse_change(struct change *change, int error, const char *path)
 }
 
 /* What the refusal is about: the contract as it is called now, or the name that was asked for. */
-static void path_of(struct change *change, char ret_path[RFS_PATH_MAX])
+static void path_of(struct rfs_change *change, char ret_path[RFS_PATH_MAX])
 {
 	struct rfs_contract *c = change->request.contract;
 	char name[RFS_NAME_MAX + 1];
@@ -117,7 +128,7 @@ static void path_of(struct change *change, char ret_path[RFS_PATH_MAX])
 	}
 }
 
-static void reply(struct change *change, int error)
+static void reply(struct rfs_change *change, int error)
 {
 	struct rfs_fs *fs = change->fs;
 	char path[RFS_PATH_MAX];
@@ -138,33 +149,103 @@ static void reply(struct change *change, int error)
 		fuse_reply_err(change->req, 0);
 }
 
+static void let_go_locked(struct rfs_change *change)
+{
+	if (--change->refs == 0)
+		free(change);
+}
+
 static void done(struct rfs_request *request, int error)
 {
-	struct change *change = (struct change *) request;
+	struct rfs_change *change = (struct rfs_change *) request;
 	struct rfs_fs *fs = change->fs;
 
 	reply(change, error);
 	rfs_contract_unref(request->contract);
-	free(change);
 	RFS_LOCK(&fs->changes_lock);
+	LIST_REMOVE(change, pending);
+	let_go_locked(change);
 	if (--fs->changes == 0)
 		pthread_cond_broadcast(&fs->changes_done);
 }
 
-/* The thread that reads requests leads where nobody does, once another one reads. The worker never leads: look-ups and
- * listings would wait for the commit. */
-static void submit(struct change *change)
+static struct rfs_change *find_locked(struct rfs_fs *fs, uintptr_t number)
 {
-	struct rfs_fs *fs = change->fs;
+	struct rfs_change *change;
 
-	rfs_reservations_submit_and_lead(fs->reservations, &change->request, rfs_loop_is_reading() ? rfs_loop_hand_over : NULL,
-					 fs);
+	LIST_FOREACH(change, &fs->pending[number % RFS_PENDING_LISTS], pending)
+		if (change->number == number)
+			return change;
+	return NULL;
 }
 
-static struct change *change_new(struct rfs_fs *fs, fuse_req_t req, enum rfs_operation operation, enum rfs_verb verb,
+static void on_interrupt(fuse_req_t req, void *number)
+{
+	struct rfs_fs *fs = rfs_fs_of(req);
+	struct rfs_change *change;
+
+	RFS_LOCK(&fs->changes_lock);
+	change = find_locked(fs, (uintptr_t) number);
+	if (!change || change->interrupted)
+		return;
+	change->interrupted = true;
+	change->refs++;
+	STAILQ_INSERT_TAIL(&fs->interrupted, change, link);
+}
+
+static struct rfs_change *take_interrupted(struct rfs_fs *fs)
+{
+	struct rfs_change *change;
+
+	RFS_LOCK(&fs->changes_lock);
+	change = STAILQ_FIRST(&fs->interrupted);
+	if (change)
+		STAILQ_REMOVE_HEAD(&fs->interrupted, link);
+	return change;
+}
+
+void rfs_changes_cancel(struct rfs_fs *fs)
+{
+	struct rfs_change *change;
+
+	while ((change = take_interrupted(fs))) {
+		(void) rfs_request_cancel(fs->reservations, &change->request);
+		RFS_LOCK(&fs->changes_lock);
+		let_go_locked(change);
+	}
+}
+
+/* The submission is over. */
+static void give_up(struct rfs_change *change)
+{
+	RFS_LOCK(&change->fs->changes_lock);
+	let_go_locked(change);
+}
+
+/* The thread that reads requests leads where nobody does, once another one reads. The worker never leads: look-ups and
+ * listings would wait for the commit. */
+static void submit(struct rfs_change *change)
+{
+	struct rfs_fs *fs = change->fs;
+	bool interrupted;
+
+	fuse_req_interrupt_func(change->req, on_interrupt, (void *) change->number);
+	rfs_reservations_submit_and_lead(fs->reservations, &change->request, rfs_loop_is_reading() ? rfs_loop_hand_over : NULL,
+					 fs);
+	/* An interruption may have come too early to find it queued. */
+	{
+		RFS_LOCK(&fs->changes_lock);
+		interrupted = change->interrupted;
+	}
+	if (interrupted)
+		(void) rfs_request_cancel(fs->reservations, &change->request);
+	give_up(change);
+}
+
+static struct rfs_change *change_new(struct rfs_fs *fs, fuse_req_t req, enum rfs_operation operation, enum rfs_verb verb,
 				 struct rfs_contract *contract)
 {
-	struct change *change = calloc(1, sizeof *change);
+	struct rfs_change *change = calloc(1, sizeof *change);
 
 	if (!change) {
 		rfs_contract_unref(contract);
@@ -177,14 +258,17 @@ static struct change *change_new(struct rfs_fs *fs, fuse_req_t req, enum rfs_ope
 	change->fs = fs;
 	change->req = req;
 	change->operation = operation;
+	change->refs = 2;
 	RFS_LOCK(&fs->changes_lock);
+	change->number = ++fs->last_change;
+	LIST_INSERT_HEAD(&fs->pending[change->number % RFS_PENDING_LISTS], change, pending);
 	fs->changes++;
 	return change;
 }
 
 void rfs_change_resize(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, uint64_t size_bytes, size_t written)
 {
-	struct change *change = change_new(fs, req, RFS_OP_RESIZE, RFS_RESIZE, contract);
+	struct rfs_change *change = change_new(fs, req, RFS_OP_RESIZE, RFS_RESIZE, contract);
 
 	if (!change)
 		return;
@@ -195,7 +279,7 @@ void rfs_change_resize(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *c
 
 void rfs_change_release(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract)
 {
-	struct change *change = change_new(fs, req, RFS_OP_RELEASE, RFS_RESIZE, contract);
+	struct rfs_change *change = change_new(fs, req, RFS_OP_RELEASE, RFS_RESIZE, contract);
 
 	if (change)
 		submit(change);
@@ -203,20 +287,21 @@ void rfs_change_release(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *
 
 void rfs_change_remove(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract)
 {
-	struct change *change = change_new(fs, req, RFS_OP_REMOVE, RFS_REMOVE, contract);
+	struct rfs_change *change = change_new(fs, req, RFS_OP_REMOVE, RFS_REMOVE, contract);
 
 	if (change)
 		submit(change);
 }
 
 /* A name that is too long does not fit into a request: it is refused here, and shown cut. */
-static void submit_named(struct change *change, const char *name)
+static void submit_named(struct rfs_change *change, const char *name)
 {
 	if (!change)
 		return;
 	if (strlen(name) > RFS_NAME_MAX) {
 		memcpy(change->request.new_name, name, RFS_NAME_MAX);
 		done(&change->request, -ENAMETOOLONG);
+		give_up(change);
 		return;
 	}
 	strcpy(change->request.new_name, name);
@@ -230,7 +315,7 @@ void rfs_change_rename(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *c
 
 void rfs_change_create(struct rfs_fs *fs, fuse_req_t req, const char *name, bool from_memory)
 {
-	struct change *change = change_new(fs, req, RFS_OP_CREATE, RFS_CREATE, NULL);
+	struct rfs_change *change = change_new(fs, req, RFS_OP_CREATE, RFS_CREATE, NULL);
 
 	if (!change)
 		return;
@@ -240,10 +325,19 @@ void rfs_change_create(struct rfs_fs *fs, fuse_req_t req, const char *name, bool
 
 void rfs_change_sync(struct rfs_fs *fs, fuse_req_t req)
 {
-	struct change *change = change_new(fs, req, RFS_OP_SYNC, RFS_SYNC, NULL);
+	struct rfs_change *change = change_new(fs, req, RFS_OP_SYNC, RFS_SYNC, NULL);
 
 	if (change)
 		submit(change);
+}
+
+void rfs_changes_init(struct rfs_fs *fs)
+{
+	pthread_mutex_init(&fs->changes_lock, NULL);
+	pthread_cond_init(&fs->changes_done, NULL);
+	for (size_t i = 0; i < RFS_PENDING_LISTS; i++)
+		LIST_INIT(&fs->pending[i]);
+	STAILQ_INIT(&fs->interrupted);
 }
 
 void rfs_changes_wait(struct rfs_fs *fs)
@@ -251,4 +345,11 @@ void rfs_changes_wait(struct rfs_fs *fs)
 	RFS_LOCK(&fs->changes_lock);
 	while (fs->changes > 0)
 		pthread_cond_wait(&fs->changes_done, &fs->changes_lock);
+}
+
+void rfs_changes_done(struct rfs_fs *fs)
+{
+	rfs_changes_cancel(fs);
+	pthread_cond_destroy(&fs->changes_done);
+	pthread_mutex_destroy(&fs->changes_lock);
 }

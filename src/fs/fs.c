@@ -82,8 +82,7 @@ int rfs_fs_new(struct fuse_args *args, const struct rfs_fs_options *options, str
 	pthread_mutex_init(&fs->jobs_lock, NULL);
 	pthread_cond_init(&fs->jobs_work, NULL);
 	STAILQ_INIT(&fs->jobs);
-	pthread_mutex_init(&fs->changes_lock, NULL);
-	pthread_cond_init(&fs->changes_done, NULL);
+	rfs_changes_init(fs);
 	fs->pool = strdup(options->pool);
 	if (!fs->pool) {
 		rfs_fs_free(fs);
@@ -148,8 +147,7 @@ void rfs_fs_free(struct rfs_fs *fs)
 		fuse_session_destroy(fs->session);
 	rfs_handles_free(fs);
 	rfs_refusals_free(fs);
-	pthread_cond_destroy(&fs->changes_done);
-	pthread_mutex_destroy(&fs->changes_lock);
+	rfs_changes_done(fs);
 	pthread_cond_destroy(&fs->jobs_work);
 	pthread_mutex_destroy(&fs->jobs_lock);
 	pthread_mutex_destroy(&fs->errors_lock);

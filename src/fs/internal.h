@@ -56,6 +56,10 @@ enum rfs_result { RFS_RESULT_OK, RFS_RESULT_REFUSED, RFS_RESULT_FAILED, RFS_RESU
 /* The longest text that a file of the tree holds. */
 #define RFS_TEXT_MAX 16384
 
+/* Changes under way are found by their number in as many lists. */
+#define RFS_PENDING_LISTS 256
+
+struct rfs_change;
 struct rfs_error_line;
 struct rfs_handle;
 struct rfs_job;
@@ -100,7 +104,11 @@ struct rfs_fs {
 
 	pthread_mutex_t changes_lock;
 	pthread_cond_t changes_done;
-	size_t changes; /* changes_lock; submitted and not answered */
+	/* changes_lock */
+	size_t changes; /* submitted and not answered */
+	uintptr_t last_change;
+	LIST_HEAD(, rfs_change) pending[RFS_PENDING_LISTS]; /* by number */
+	STAILQ_HEAD(, rfs_change) interrupted;
 
 	/* The two threads of loop.c. */
 	pthread_mutex_t reading_lock;
@@ -208,7 +216,12 @@ void rfs_change_remove(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *c
 void rfs_change_rename(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, const char *new_name);
 void rfs_change_create(struct rfs_fs *fs, fuse_req_t req, const char *name, bool from_memory);
 void rfs_change_sync(struct rfs_fs *fs, fuse_req_t req);
+/* Takes back what clients do not want any more, as far as the writer has not begun it. Never waits; not for use inside an
+ * operation. */
+void rfs_changes_cancel(struct rfs_fs *fs);
+void rfs_changes_init(struct rfs_fs *fs);
 void rfs_changes_wait(struct rfs_fs *fs);
+void rfs_changes_done(struct rfs_fs *fs);
 
 /* The operations. directory.c: lookup, forget, opendir, readdir; file.c: open, read, write, attributes; tree.c: what
  * creates, removes, renames. */

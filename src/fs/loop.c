@@ -63,9 +63,10 @@ static int read_requests(struct rfs_fs *fs, struct fuse_buf *buffer)
 		rc = fuse_session_receive_buf(fs->session, buffer);
 		if (rc == 0)
 			return 1;
-		if (rc > 0)
+		if (rc > 0) {
 			fuse_session_process_buf(fs->session, buffer);
-		else if (rc == -EINTR || rc == -ENOMEM)
+			rfs_changes_cancel(fs);
+		} else if (rc == -EINTR || rc == -ENOMEM)
 			rc = 0; /* the request stays with the kernel */
 	}
 	return rc < 0 ? rc : 0;
