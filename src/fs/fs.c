@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/uio.h>
 
 static void op_init(void *user, struct fuse_conn_info *conn)
 {
@@ -104,6 +105,32 @@ int rfs_fs_mount(struct rfs_fs *fs, const char *mountpoint)
 		return errno > 0 ? -errno : -EIO;
 	fs->mounted = true;
 	return 0;
+}
+
+static ssize_t attached_writev(int fd, struct iovec *iov, int count, void *user)
+{
+	(void) user;
+	return writev(fd, iov, count);
+}
+
+/* What a closed connection to the kernel would give is what libfuse takes for the end. */
+static ssize_t attached_read(int fd, void *buffer, size_t size, void *user)
+{
+	ssize_t length = read(fd, buffer, size);
+
+	(void) user;
+	if (length != 0)
+		return length;
+	errno = ENODEV;
+	return -1;
+}
+
+int rfs_fs_attach(struct rfs_fs *fs, int fd)
+{
+	static const struct fuse_custom_io io = { .writev = attached_writev, .read = attached_read };
+	int rc = fuse_session_custom_io(fs->session, &io, fd);
+
+	return rc < 0 ? rc : 0;
 }
 
 /* The worker is born with all signals blocked: they are for the loop. */

@@ -32,6 +32,10 @@ int rfs_fs_new(struct fuse_args *args, const struct rfs_fs_options *options, str
 /* Mounts on `mountpoint`. Returns -errno as far as libfuse tells one, else -EIO. */
 int rfs_fs_mount(struct rfs_fs *fs, const char *mountpoint);
 
+/* Instead of a mount: serves whoever speaks the kernel's side of the protocol at the other end of `fd`, a socket that keeps
+ * messages apart. Takes over `fd`, and is called once. The session ends when the other end is closed. -EBADF, -ENOMEM. */
+int rfs_fs_attach(struct rfs_fs *fs, int fd);
+
 /* Serves until unmounted, or until SIGINT, SIGTERM or SIGHUP. Every request that it took is answered when it returns.
  * Returns 0, or a negative errno. */
 int rfs_fs_run(struct rfs_fs *fs);
