@@ -343,17 +343,25 @@ static bool add_told(struct page *page, struct told *told)
 
 static int list_with_attributes(struct page *page, struct telling *t, uint64_t after_id)
 {
+	size_t before = page->used;
 	int rc;
 
 	t->most = (page->size - page->used) / fuse_add_direntry_plus(page->req, NULL, 0, "n", NULL, 0);
 	t->told = calloc(t->most + 1, sizeof *t->told);
 	if (!t->told)
 		return -ENOMEM;
-	rc = rfs_reservations_list(page->fs->reservations, after_id, collect_one, t);
-	for (size_t i = 0; i < t->count; i++)
-		if (!add_told(page, &t->told[i]))
-			break;
-	return rc;
+	/* An answer with nothing in it is the end of the directory: where all of a page was removed meanwhile, the next is told. */
+	for (;;) {
+		bool fits = true;
+		rc = rfs_reservations_list(page->fs->reservations, after_id, collect_one, t);
+		for (size_t i = 0; fits && i < t->count; i++)
+			fits = add_told(page, &t->told[i]);
+		if (rc < 0 || !fits || page->used > before || t->count == 0 || t->count < t->most)
+			return rc;
+		after_id = t->told[t->count - 1].id;
+		while (t->count > 0)
+			free(t->told[--t->count].name);
+	}
 }
 
 static void end_telling(struct telling *t, bool kernel_knows)

@@ -45,6 +45,8 @@ int rfs_contracts_init(struct rfs_reservations *r)
 {
 	static char no_name[] = "";
 
+	r->anchor.owner = r;
+	r->anchor.refs = 1;
 	r->anchor.name = no_name;
 	enter_id_locked(&r->ids, &r->anchor);
 	enter_name_locked(&r->live, &r->anchor);

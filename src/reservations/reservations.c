@@ -190,7 +190,7 @@ int rfs_peek_locked(struct rfs_reservations *r, const char *name, struct rfs_con
 	struct rfs_contract *c;
 
 	HASH_FIND(by_name, r->live, name, strlen(name), c);
-	if (!c)
+	if (!c || !c->exists) /* the anchor does not */
 		return rfs_absent_has(r, name) ? -ENOENT : -EAGAIN;
 	c->refs++;
 	*ret_contract = c;

@@ -92,7 +92,6 @@ static uint64_t node(struct input *in)
 	return forged[b - 0xf8];
 }
 
-/* Never an empty one: the kernel has no such thing in a directory. */
 static size_t name(struct input *in, char *ret_name)
 {
 	static const char *const known[] = {
@@ -113,8 +112,6 @@ static size_t name(struct input *in, char *ret_name)
 		for (size_t i = 0; i < length; i++)
 			ret_name[i] = (char) byte(in);
 		ret_name[length] = '\0';
-		if (!*ret_name)
-			strcpy(ret_name, "x");
 	}
 	return strlen(ret_name) + 1;
 }
