@@ -117,7 +117,7 @@ bool rfs_node_was_served_on(const struct rfs_node *node, const char *path)
 static bool is_ending(int fd, pid_t holder)
 {
 	char mountpoint[PATH_MAX];
-	pid_t pid;
+	pid_t pid = 0;
 
 	return !read_record(fd, &pid, mountpoint) && pid == holder && !rfs_mounts_has_tree(mountpoint);
 }
