@@ -93,6 +93,8 @@ struct rfs_reservations {
 	struct rfs_contract_list removed, removing;
 	size_t deferred;               /* entries in unstored and removed */
 	struct timespec deferred_until; /* when they must be on their way; valid if deferred */
+	bool has_alarm;                /* the writer sleeps, until `alarm` at most */
+	struct timespec alarm;
 	bool store_failing;            /* the last attempt to store deferred changes failed */
 	bool turning; /* a thread does the writer's work: what is queued now it will find */
 	bool stopping;
@@ -149,5 +151,6 @@ void rfs_apply_release(struct rfs_reservations *r, uint64_t bytes);
 void rfs_writer_explain(struct rfs_reservations *r, const char *line);
 void *rfs_writer_main(void *reservations);
 void rfs_writer_lead(struct rfs_reservations *r);
+bool rfs_writer_oversleeps_locked(const struct rfs_reservations *r);
 
 #endif

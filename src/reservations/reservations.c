@@ -343,7 +343,7 @@ int rfs_reservations_lookup_id(struct rfs_reservations *r, uint64_t id, struct r
 	}
 }
 
-/* A change was made in memory that the writer must store soon. */
+/* A change was made in memory that must be stored soon. Whoever turns sees to that at the end. */
 void rfs_defer_locked(struct rfs_reservations *r)
 {
 	if (r->deferred++ == 0) {
@@ -353,10 +353,9 @@ void rfs_defer_locked(struct rfs_reservations *r)
 			r->deferred_until.tv_nsec -= 1000000000L;
 			r->deferred_until.tv_sec++;
 		}
-		pthread_cond_signal(&r->work);
-	} else if (r->deferred == RFS_DEFERRED_SOON) {
-		pthread_cond_signal(&r->work);
 	}
+	if (!r->turning && (r->deferred == RFS_DEFERRED_SOON || rfs_writer_oversleeps_locked(r)))
+		pthread_cond_signal(&r->work);
 }
 
 static void enqueue_locked(struct rfs_reservations *r, struct rfs_request *request)

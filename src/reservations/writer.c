@@ -283,6 +283,17 @@ static void note_deferred_locked(struct rfs_reservations *r)
 	r->deferred_until.tv_sec++;
 }
 
+static bool is_before(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
+}
+
+/* Whether the writer, where it sleeps, does so beyond what was deferred. */
+bool rfs_writer_oversleeps_locked(const struct rfs_reservations *r)
+{
+	return r->deferred > 0 && (!r->has_alarm || is_before(&r->deferred_until, &r->alarm));
+}
+
 static bool deferred_is_due_locked(struct rfs_reservations *r)
 {
 	struct timespec now;
@@ -292,17 +303,21 @@ static bool deferred_is_due_locked(struct rfs_reservations *r)
 	if (r->stopping || (r->deferred >= RFS_DEFERRED_SOON && !r->store_failing))
 		return true;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec > r->deferred_until.tv_sec ||
-	       (now.tv_sec == r->deferred_until.tv_sec && now.tv_nsec >= r->deferred_until.tv_nsec);
+	return !is_before(&now, &r->deferred_until);
 }
 
+/* With an alarm set the writer need not be told of each deferred change: where those that it waits for were stored
+ * meanwhile, it finds that out by itself, and waits on. */
 static void wait_for_work_locked(struct rfs_reservations *r)
 {
 	while (r->turning || (!r->stopping && TAILQ_EMPTY(&r->queue) && !deferred_is_due_locked(r))) {
-		if (r->deferred > 0 && !r->turning)
-			pthread_cond_timedwait(&r->work, &r->lock, &r->deferred_until);
+		r->has_alarm = r->deferred > 0 && !r->turning;
+		r->alarm = r->deferred_until;
+		if (r->has_alarm)
+			pthread_cond_timedwait(&r->work, &r->lock, &r->alarm);
 		else
 			pthread_cond_wait(&r->work, &r->lock);
+		r->has_alarm = false;
 	}
 }
 
@@ -386,7 +401,7 @@ void rfs_writer_lead(struct rfs_reservations *r)
 	while (!TAILQ_EMPTY(&r->queue) && turn_locked(r))
 		;
 	r->turning = false;
-	if (r->stopping || r->deferred > 0)
+	if (r->stopping || deferred_is_due_locked(r) || rfs_writer_oversleeps_locked(r))
 		pthread_cond_signal(&r->work);
 }
 
