@@ -6,7 +6,7 @@
  * as memcmp orders them. A value comes back as it was put or not at all: a back end that finds a stored value
  * damaged says -EBADMSG, and never skips it.
  *
- * Threads: get, scan and put of a Datastore may be called from any thread at any time, and see the last
+ * Threads: get, get_now, scan and put of a Datastore may be called from any thread at any time, and see the last
  * commit. At most one transaction is open at a time; one thread begins, uses and ends it, and no other thread
  * calls put meanwhile. A get or scan never waits for a commit.
  *
@@ -49,6 +49,10 @@ struct rfs_datastore_ops {
 
 	/* Reads the last committed value of `key`. -ENOENT: there is none. */
 	int (*get)(struct rfs_datastore *ds, const char *key, struct rfs_value *ret_value);
+
+	/* get, by a caller that must not wait: -EAGAIN where the record would have to be read from the disk, or another call
+	 * to end first. A back end that cannot tell says so always. */
+	int (*get_now)(struct rfs_datastore *ds, const char *key, struct rfs_value *ret_value);
 
 	/* Calls `fn` for every committed record whose key begins with `prefix` and is greater than `after`
 	 * ("" begins at the start), all from one consistent snapshot. */
@@ -94,6 +98,7 @@ struct rfs_datastore {
 };
 
 int rfs_datastore_get(struct rfs_datastore *ds, const char *key, struct rfs_value *ret_value);
+int rfs_datastore_get_now(struct rfs_datastore *ds, const char *key, struct rfs_value *ret_value);
 int rfs_datastore_scan(struct rfs_datastore *ds, const char *prefix, const char *after, rfs_scan_fn fn, void *user);
 
 /* Stores one record durably, in a transaction of its own. */

@@ -136,8 +136,8 @@ bool rfs_request_cancel(struct rfs_reservations *r, struct rfs_request *request)
 int rfs_reservations_lookup(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract);
 int rfs_reservations_lookup_id(struct rfs_reservations *r, uint64_t id, struct rfs_contract **ret_contract);
 
-/* The same from memory alone, which also knows names that were lately found not to exist. -EAGAIN: only the
- * Datastore can tell. */
+/* The same by a caller that must not wait: from memory, which also knows names that were lately found not to exist, and, for a
+ * name, from as much of the Datastore as is at hand. -EAGAIN: to tell, the disk must be waited for. */
 int rfs_reservations_peek(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract);
 int rfs_reservations_peek_id(struct rfs_reservations *r, uint64_t id, struct rfs_contract **ret_contract);
 

@@ -41,6 +41,15 @@ int rfs_datastore_get(struct rfs_datastore *ds, const char *key, struct rfs_valu
 	return rc;
 }
 
+int rfs_datastore_get_now(struct rfs_datastore *ds, const char *key, struct rfs_value *ret_value)
+{
+	if (!is_key(key))
+		return -EINVAL;
+	int rc = ds->ops->get_now(ds, key, ret_value);
+	assert(rc <= 0);
+	return rc;
+}
+
 int rfs_datastore_scan(struct rfs_datastore *ds, const char *prefix, const char *after, rfs_scan_fn fn, void *user)
 {
 	if (!is_key_part(prefix) || !is_key_part(after))

@@ -355,6 +355,7 @@ static void memory_close(struct rfs_datastore *ds)
 static const struct rfs_datastore_ops memory_ops = {
 	.name = "memory",
 	.get = memory_get,
+	.get_now = memory_get,
 	.scan = memory_scan,
 	.begin = memory_begin,
 	.txn_get = memory_txn_get,

@@ -167,6 +167,23 @@ static int sqlite_get(struct rfs_datastore *ds, const char *key, struct rfs_valu
 	return rc ? rc : get_by(store, &store->reader, key, ret_value);
 }
 
+static int sqlite_get_now(struct rfs_datastore *ds, const char *key, struct rfs_value *ret_value)
+{
+	struct rfs_sqlite *store = store_of(ds);
+	int rc = -EAGAIN;
+
+	if (pthread_mutex_trylock(&store->reader_lock) != 0)
+		return -EAGAIN;
+	if (!atomic_load(&store->down)) {
+		rfs_sqlite_read_cached(store, true);
+		rc = get_by(store, &store->reader, key, ret_value);
+		if (rfs_sqlite_read_cached(store, false))
+			rc = -EAGAIN;
+	}
+	pthread_mutex_unlock(&store->reader_lock);
+	return rc;
+}
+
 struct scan {
 	const struct rfs_sqlite *store;
 	const char *prefix;
@@ -407,6 +424,7 @@ static void sqlite_close(struct rfs_datastore *ds)
 static const struct rfs_datastore_ops sqlite_ops = {
 	.name = "sqlite",
 	.get = sqlite_get,
+	.get_now = sqlite_get_now,
 	.scan = sqlite_scan,
 	.begin = sqlite_begin,
 	.txn_get = sqlite_txn_get,
@@ -425,7 +443,7 @@ static int new_store(const struct rfs_sqlite_options *options, struct rfs_sqlite
 	if (!store)
 		return -ENOMEM;
 	store->base.ops = &sqlite_ops;
-	store->fd = -1;
+	store->fd = store->wal_fd = -1;
 	store->wal_erase = -1;
 	atomic_init(&store->down, false);
 	int rc = pthread_mutex_init(&store->reader_lock, NULL);

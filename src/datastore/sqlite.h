@@ -41,6 +41,8 @@ struct rfs_sqlite_watch {
 	const sqlite3_io_methods *original;
 	sqlite3_file *file;
 	int64_t lowest_write; /* the lowest offset written since it was last set to INT64_MAX */
+	const int *cached_fd; /* where not NULL: reads take from the page cache alone, through this descriptor */
+	bool missed;          /* such a read did not find all of it there */
 };
 
 /* The statements of a connection; the reader has the first three only. */
@@ -90,6 +92,7 @@ struct rfs_sqlite {
 	/* All below is the transaction's thread's. */
 	struct rfs_sqlite_connection writer;
 	int fd;                /* our own, of the main file; closing it drops SQLite's locks, so it is closed last */
+	int wal_fd;            /* our own, of the WAL; set before anybody reads, and then constant until it is closed */
 	int failed;            /* why the open transaction can only be rolled back, or 0 */
 	int64_t main_bytes;    /* the main file was at least this long */
 
@@ -135,6 +138,10 @@ int rfs_sqlite_watch_main(struct rfs_sqlite_watch *watch, sqlite3 *db);
 
 /* Notes the lowest offset that `db` writes to its WAL. */
 int rfs_sqlite_watch_wal(struct rfs_sqlite_watch *watch, sqlite3 *db);
+
+/* Makes the reader take nothing but what is in the page cache, or lets it read on. Returns whether it missed something since the
+ * last call; what SQLite made of that then means nothing. The caller holds reader_lock. */
+bool rfs_sqlite_read_cached(struct rfs_sqlite *store, bool only_cached);
 
 /* sqlite_file.c */
 

@@ -14,8 +14,11 @@
 #include "sqlite.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "util/cleanup.h"
 
 #define BUSY_TIMEOUT_MS 1000
 
@@ -208,7 +211,8 @@ static int make_room(struct rfs_sqlite *store)
 		rc = rfs_sqlite_make_main_room(store);
 	if (rc)
 		return rc;
-	if (stat(store->wal_path, &st))
+	store->wal_fd = open(store->wal_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (store->wal_fd < 0 || fstat(store->wal_fd, &st))
 		return rfs_sqlite_system_failed(store, errno, "its -wal file cannot be opened");
 	store->wal_inode = st.st_ino;
 	/* What a crash left in the WAL. Where it cannot be moved now, the WAL keeps it, and it is tried again. */
@@ -252,7 +256,7 @@ void rfs_sqlite_disconnect(struct rfs_sqlite *store)
 	store->room_bytes = 0;
 	store->room_is_short = false;
 	store->is_near_end = false;
-	if (store->fd >= 0)
-		close(store->fd);
-	store->fd = -1;
+	rfs_cleanup_fd(&store->wal_fd);
+	rfs_cleanup_fd(&store->fd);
+	store->wal_fd = store->fd = -1;
 }

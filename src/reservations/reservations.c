@@ -197,12 +197,6 @@ int rfs_peek_locked(struct rfs_reservations *r, const char *name, struct rfs_con
 	return 0;
 }
 
-int rfs_reservations_peek(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract)
-{
-	RFS_LOCK(&r->lock);
-	return rfs_peek_locked(r, name, ret_contract);
-}
-
 static int peek_id_locked(struct rfs_reservations *r, uint64_t id, struct rfs_contract **ret_contract)
 {
 	struct rfs_contract *c;
@@ -233,14 +227,17 @@ int rfs_reservations_peek_id(struct rfs_reservations *r, uint64_t id, struct rfs
 	return peek_id_locked(r, id, ret_contract);
 }
 
-static int read_record(struct rfs_reservations *r, const char *name, struct rfs_contract_record *ret_record)
+/* rfs_datastore_get or rfs_datastore_get_now */
+typedef int (*get_fn)(struct rfs_datastore *ds, const char *key, struct rfs_value *ret_value);
+
+static int read_record(struct rfs_reservations *r, get_fn get, const char *name, struct rfs_contract_record *ret_record)
 {
 	char key[RFS_KEY_MAX + 1];
 	struct rfs_value value;
 	int rc;
 
 	rfs_record_contract_key(name, key);
-	rc = rfs_datastore_get(r->ds, key, &value);
+	rc = get(r->ds, key, &value);
 	return rc < 0 ? rc : rfs_record_decode_contract(value.data, ret_record);
 }
 
@@ -271,7 +268,7 @@ static int enter_locked(struct rfs_reservations *r, const char *name, const stru
 }
 
 /* One try to find `name`: -ESTALE where a publication overtook the reading. */
-static int lookup_once(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract)
+static int lookup_once(struct rfs_reservations *r, get_fn get, const char *name, struct rfs_contract **ret_contract)
 {
 	struct rfs_contract_record record;
 	uint64_t epoch;
@@ -284,7 +281,7 @@ static int lookup_once(struct rfs_reservations *r, const char *name, struct rfs_
 	}
 	if (rc != -EAGAIN)
 		return rc;
-	read_rc = read_record(r, name, &record);
+	read_rc = read_record(r, get, name, &record);
 	RFS_LOCK(&r->lock);
 	rc = rfs_peek_locked(r, name, ret_contract);
 	if (rc != -EAGAIN)
@@ -297,16 +294,26 @@ static int lookup_once(struct rfs_reservations *r, const char *name, struct rfs_
 	return rc;
 }
 
-int rfs_reservations_lookup(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract)
+static int lookup(struct rfs_reservations *r, get_fn get, const char *name, struct rfs_contract **ret_contract)
 {
 	int rc = rfs_name_check(name);
 
 	if (rc < 0)
 		return rc == -ENAMETOOLONG ? rc : -ENOENT;
 	do
-		rc = lookup_once(r, name, ret_contract);
+		rc = lookup_once(r, get, name, ret_contract);
 	while (rc == -ESTALE);
 	return rc;
+}
+
+int rfs_reservations_lookup(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract)
+{
+	return lookup(r, rfs_datastore_get, name, ret_contract);
+}
+
+int rfs_reservations_peek(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract)
+{
+	return lookup(r, rfs_datastore_get_now, name, ret_contract);
 }
 
 int rfs_reservations_lookup_id(struct rfs_reservations *r, uint64_t id, struct rfs_contract **ret_contract)

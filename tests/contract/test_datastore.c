@@ -513,6 +513,30 @@ static void a_long_history_adds_up(void **state)
 	check_model(ds, model);
 }
 
+/* Whoever must not wait is told the truth, or to ask in the other way. */
+static void what_is_had_now_is_what_is_got(void **state)
+{
+	struct rfs_datastore *ds = *state;
+	struct rfs_value got;
+	int rc;
+
+	put(ds, "a", "1");
+	put(ds, "a", "22");
+	expect(ds, "a", "22");
+	rc = rfs_datastore_get_now(ds, "a", &got);
+	if (rc != -EAGAIN) {
+		assert_int_equal(rc, 0);
+		assert_string_equal(got.data, "22");
+		assert_int_equal(got.length, 2);
+	}
+	expect_none(ds, "b");
+	rc = rfs_datastore_get_now(ds, "b", &got);
+	assert_true(rc == -ENOENT || rc == -EAGAIN);
+	assert_int_equal(rfs_datastore_get_now(ds, "", &got), -EINVAL);
+	/* And what could not be had has spoilt nothing. */
+	expect(ds, "a", "22");
+}
+
 static void there_is_always_an_explanation(void **state)
 {
 	assert_non_null(rfs_datastore_explain(*state));
@@ -544,6 +568,7 @@ static void closing_nothing_is_allowed(void **state)
 	CONTRACT_TEST(a_scan_is_of_one_instant, backend), \
 	CONTRACT_TEST(puts_may_come_from_several_threads, backend), \
 	CONTRACT_TEST(a_long_history_adds_up, backend), \
+	CONTRACT_TEST(what_is_had_now_is_what_is_got, backend), \
 	CONTRACT_TEST(there_is_always_an_explanation, backend), \
 	CONTRACT_TEST(closing_nothing_is_allowed, backend)
 

@@ -3,8 +3,10 @@
 #include "../unit/check.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -645,6 +647,96 @@ static void a_truncated_file_is_refused_whatever_the_wal_has(void **state)
 	store_expect_refusal(path, -EBADMSG, "its end is missing");
 }
 
+/* Reading without waiting */
+
+/* Lets the page cache forget the store's files. */
+static void drop_from_cache(void)
+{
+	const char *names[] = { path, wal_path };
+
+	for (size_t i = 0; i < 2; i++) {
+		int fd = open(names[i], O_RDONLY | O_CLOEXEC);
+		assert_true(fd >= 0);
+		assert_int_equal(fsync(fd), 0);
+		assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+		close(fd);
+	}
+}
+
+static void skip_without_nowait(void)
+{
+	char byte;
+	struct iovec one = { .iov_base = &byte, .iov_len = 1 };
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = pread(fd, &byte, 1, 0);
+
+	assert_int_equal(n, 1);
+	n = preadv2(fd, &one, 1, 0, RWF_NOWAIT);
+	close(fd);
+	if (n < 0 && errno == EOPNOTSUPP)
+		skip();
+}
+
+static void expect_now(struct rfs_datastore *ds, const char *key, int rc)
+{
+	struct rfs_value got;
+
+	assert_int_equal(rfs_datastore_get_now(ds, key, &got), rc);
+	if (rc == 0)
+		assert_string_equal(got.data, "a value of some length, so that there are several pages");
+}
+
+static void what_the_disk_has_to_be_asked_for_is_not_had_now(void **state)
+{
+	struct rfs_value got;
+
+	(void) state;
+	make_store();
+	skip_without_nowait();
+	struct rfs_datastore *ds = store_open(path);
+	drop_from_cache(); /* only now: to open it has read on */
+	expect_now(ds, "key100", -EAGAIN);
+	expect_now(ds, "no such key", -EAGAIN);
+	assert_int_equal(rfs_datastore_get(ds, "key100", &got), 0);
+	expect_now(ds, "key100", 0);
+	store_expect(ds, "no such key", NULL);
+	expect_now(ds, "no such key", -ENOENT);
+	/* From the WAL, where the last commit is. */
+	store_put(ds, "key100", "other");
+	store_expect(ds, "key100", "other");
+	assert_int_equal(rfs_datastore_get_now(ds, "key100", &got), 0);
+	assert_string_equal(got.data, "other");
+	rfs_datastore_close(ds);
+}
+
+static void *get_now_thread(void *ds)
+{
+	expect_now(ds, "key000", -EAGAIN);
+	return NULL;
+}
+
+static int ask_from_another_thread(void *ds, const char *key, const char *value)
+{
+	pthread_t thread;
+
+	(void) key;
+	(void) value;
+	assert_int_equal(pthread_create(&thread, NULL, get_now_thread, ds), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	return 1;
+}
+
+static void nothing_is_had_now_while_another_reads(void **state)
+{
+	(void) state;
+	make_store();
+	skip_without_nowait();
+	struct rfs_datastore *ds = store_open(path);
+	assert_int_equal(rfs_datastore_scan(ds, "", "", ask_from_another_thread, ds), 0);
+	expect_now(ds, "key000", 0);
+	rfs_datastore_close(ds);
+}
+
 #define FILE_TEST(body) cmocka_unit_test_setup_teardown(body, setup, scratch_remove)
 
 int main(void)
@@ -680,6 +772,8 @@ int main(void)
 		FILE_TEST(a_truncated_main_file_is_noticed),
 		FILE_TEST(an_interrupted_checkpoint_is_completed),
 		FILE_TEST(a_truncated_file_is_refused_whatever_the_wal_has),
+		FILE_TEST(what_the_disk_has_to_be_asked_for_is_not_had_now),
+		FILE_TEST(nothing_is_had_now_while_another_reads),
 	};
 
 	return cmocka_run_group_tests_name("sqlite file", tests, NULL, NULL);

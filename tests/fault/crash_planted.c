@@ -165,6 +165,7 @@ static void planted_close(struct rfs_datastore *ds)
 static const struct rfs_datastore_ops planted_ops = {
 	.name = "planted",
 	.get = planted_get,
+	.get_now = planted_get,
 	.scan = planted_scan,
 	.begin = planted_begin,
 	.txn_get = planted_txn_get,

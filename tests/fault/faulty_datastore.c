@@ -81,6 +81,12 @@ static int faulty_get(struct rfs_datastore *ds, const char *key, struct rfs_valu
 	return s.error ? s.error : after(&s, rfs_datastore_get(faulty(ds)->inner, key, ret_value));
 }
 
+static int faulty_get_now(struct rfs_datastore *ds, const char *key, struct rfs_value *ret_value)
+{
+	struct strike s = strike(faulty(ds), FAULTY_DATASTORE_GET_NOW);
+	return s.error ? s.error : after(&s, rfs_datastore_get_now(faulty(ds)->inner, key, ret_value));
+}
+
 static int faulty_scan(struct rfs_datastore *ds, const char *prefix, const char *after_key, rfs_scan_fn fn, void *user)
 {
 	struct strike s = strike(faulty(ds), FAULTY_DATASTORE_SCAN);
@@ -152,6 +158,7 @@ static void faulty_close(struct rfs_datastore *ds)
 static const struct rfs_datastore_ops faulty_ops = {
 	.name = "faulty",
 	.get = faulty_get,
+	.get_now = faulty_get_now,
 	.scan = faulty_scan,
 	.begin = faulty_begin,
 	.txn_get = faulty_txn_get,

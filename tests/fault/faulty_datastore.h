@@ -22,7 +22,8 @@ enum faulty_datastore_calls {
 	FAULTY_DATASTORE_COMMIT = 1 << 6,
 	FAULTY_DATASTORE_ROLLBACK = 1 << 7,
 	FAULTY_DATASTORE_TIDY = 1 << 8,
-	FAULTY_DATASTORE_ALL = (1 << 9) - 1,
+	FAULTY_DATASTORE_GET_NOW = 1 << 9,
+	FAULTY_DATASTORE_ALL = (1 << 10) - 1,
 };
 
 struct faulty_datastore_plan {
