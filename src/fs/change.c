@@ -222,16 +222,19 @@ static void give_up(struct rfs_change *change)
 	let_go_locked(change);
 }
 
-/* The thread that reads requests leads where nobody does, once another one reads. The worker never leads: look-ups and
- * listings would wait for the commit. */
+/* The thread that reads requests leads where nobody does, once another one reads: for one client that is alone. Where there
+ * are several the writer does, and others need not wait for the other thread to wake up. The worker never leads: look-ups
+ * and listings would wait for the commit. */
 static void submit(struct rfs_change *change)
 {
 	struct rfs_fs *fs = change->fs;
+	bool leads = rfs_loop_is_reading() && rfs_receive_has_one_client(fs);
 	bool interrupted;
 
+	if (rfs_loop_is_reading())
+		rfs_receive_note_change(fs);
 	fuse_req_interrupt_func(change->req, on_interrupt, (void *) change->number);
-	rfs_reservations_submit_and_lead(fs->reservations, &change->request, rfs_loop_is_reading() ? rfs_loop_hand_over : NULL,
-					 fs);
+	rfs_reservations_submit_and_lead(fs->reservations, &change->request, leads ? rfs_loop_hand_over : NULL, fs);
 	/* An interruption may have come too early to find it queued. */
 	{
 		RFS_LOCK(&fs->changes_lock);
@@ -338,6 +341,12 @@ void rfs_changes_init(struct rfs_fs *fs)
 	for (size_t i = 0; i < RFS_PENDING_LISTS; i++)
 		LIST_INIT(&fs->pending[i]);
 	STAILQ_INIT(&fs->interrupted);
+}
+
+size_t rfs_changes_count(struct rfs_fs *fs)
+{
+	RFS_LOCK(&fs->changes_lock);
+	return fs->changes;
 }
 
 void rfs_changes_wait(struct rfs_fs *fs)

@@ -76,6 +76,15 @@ struct rfs_job {
 	char name[]; /* NUL-terminated */
 };
 
+/* What receive.c knows of those who ask. */
+struct rfs_receiving {
+	bool is_asking;        /* reading the connection does not sleep */
+	int soon;              /* requests in a row that soon came; negative: how many to pass over first */
+	pid_t client;          /* who made the last request, */
+	unsigned in_a_row;     /* and how many before it */
+	unsigned since_change; /* requests since the last change */
+};
+
 struct rfs_fs {
 	struct fuse_session *session;
 	struct rfs_reservations *reservations;
@@ -114,6 +123,7 @@ struct rfs_fs {
 	pthread_mutex_t reading_lock;
 	pthread_cond_t reading_free;
 	bool reading_taken; /* reading_lock */
+	struct rfs_receiving receiving; /* the reading thread's */
 	pthread_t loop_threads[2], signal_thread;
 	atomic_bool loop_ended;
 };
@@ -208,6 +218,14 @@ bool rfs_loop_is_reading(void);
 /* That one lets the other thread go on reading; it has a change to write. */
 void rfs_loop_hand_over(void *fs);
 
+/* receive.c: waiting for a request. For the thread that reads. */
+/* Waits for a request as fuse_session_receive_buf does: its length, 0 at the end, or a negative errno, -EINTR among them. */
+int rfs_receive(struct rfs_fs *fs, struct fuse_buf *buffer);
+/* Whether one client has the file system to itself, as far as its last requests show. */
+bool rfs_receive_has_one_client(const struct rfs_fs *fs);
+/* The request that was received last changes something. */
+void rfs_receive_note_change(struct rfs_fs *fs);
+
 /* change.c: requests to Reservations and their answers */
 enum rfs_change_reply { RFS_REPLY_ERR, RFS_REPLY_WRITE, RFS_REPLY_ENTRY };
 void rfs_change_resize(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, uint64_t size_bytes, size_t written);
@@ -220,6 +238,8 @@ void rfs_change_sync(struct rfs_fs *fs, fuse_req_t req);
  * operation. */
 void rfs_changes_cancel(struct rfs_fs *fs);
 void rfs_changes_init(struct rfs_fs *fs);
+/* How many are under way. */
+size_t rfs_changes_count(struct rfs_fs *fs);
 void rfs_changes_wait(struct rfs_fs *fs);
 void rfs_changes_done(struct rfs_fs *fs);
 

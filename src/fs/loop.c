@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loop.c: reading requests, and leaving on a signal. Two threads take turns: one reads, and when it has read a change that
- * nobody is there to write, it lets the other go on reading and writes it itself. So the commit of a lone change begins on
- * the processor where it was read, and does not wait for a thread to wake up on another; under load one thread reads and one
- * writes.
+ * loop.c: reading requests, and leaving on a signal. Two threads take turns: one reads, and when it has read a change of a client
+ * that is alone, it lets the other go on reading and writes it itself. So the commit of a lone change begins on
+ * the processor where it was read, and does not wait for a thread to wake up on another; under load one of them reads, and
+ * Reservations' writer writes.
  *
  * Invariant: one thread reads at a time, and nobody who writes reads: reading never waits for the disk.
  */
@@ -60,14 +60,15 @@ static int read_requests(struct rfs_fs *fs, struct fuse_buf *buffer)
 	while (reading && rc >= 0) {
 		if (fuse_session_exited(fs->session))
 			return 1;
-		rc = fuse_session_receive_buf(fs->session, buffer);
+		rc = rfs_receive(fs, buffer);
 		if (rc == 0)
 			return 1;
 		if (rc > 0) {
 			fuse_session_process_buf(fs->session, buffer);
 			rfs_changes_cancel(fs);
-		} else if (rc == -EINTR || rc == -ENOMEM)
+		} else if (rc == -EINTR || rc == -ENOMEM) {
 			rc = 0; /* the request stays with the kernel */
+		}
 	}
 	return rc < 0 ? rc : 0;
 }

@@ -313,3 +313,40 @@ none_is_left() {
 		equal(7, number(fixed("reserved")))
 	END
 }
+
+# What the daemon has done so far: switches to its threads, and ticks of the clock that it took.
+activity() {
+	awk '/ctxt_switches/ { n += $2 } END { print n }' "/proc/$DAEMON"/task/*/status
+	awk '{ print $14 + $15 }' "/proc/$DAEMON/stat"
+}
+
+# For one second nothing is done. It takes that second to see it.
+at_rest() {
+	local before
+	before=$(activity)
+	read -rt 1 -u "$NEVER_READABLE" || :
+	equal "$before" "$(activity)"
+}
+
+@test "a daemon that was busy is at rest once nobody asks it anything" {
+	mount_quota 20G
+	breathe
+	py <<-'END'
+		for n in range(300):
+		    make(f"c{n}", n)
+		for n in range(3000):
+		    status()
+	END
+	eventually at_rest
+	# Those it let wait are not passed over by a daemon that has only one processor either.
+	taskset -acp 0 "$DAEMON" >/dev/null
+	taskset -cp 0 $BASHPID >/dev/null
+	py <<-'END'
+		for n in range(300):
+		    put(f"c{n}", 300 - n)
+		for n in range(3000):
+		    status()
+		equal(300 * 301 // 2, status()["reserved"])
+	END
+	eventually at_rest
+}
