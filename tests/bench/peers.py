@@ -131,14 +131,16 @@ class Tree(Peer):
     def pin(self, cpu):
         """Keeps the daemon and its clients on one CPU. Whether the scheduler happens to do so, or has to wake the other
         CPU for every answer, makes far more of a difference than what a single request costs."""
-        for thread in os.listdir(f"/proc/{self.process.pid}/task"):
-            os.sched_setaffinity(int(thread), {cpu})
+        self.place({cpu})
         self.prefix = ["taskset", "-c", str(cpu)]
 
     def unpin(self):
-        for thread in os.listdir(f"/proc/{self.process.pid}/task"):
-            os.sched_setaffinity(int(thread), os.sched_getaffinity(0))
+        self.place(os.sched_getaffinity(0))
         self.prefix = []
+
+    def place(self, cpus):
+        for thread in os.listdir(f"/proc/{self.process.pid}/task") if self.process else []:
+            os.sched_setaffinity(int(thread), cpus)
 
     def stop(self):
         if not self.process:

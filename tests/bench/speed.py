@@ -8,6 +8,7 @@ import sys
 from peers import BenchError
 
 LISTED = 1000  # contracts in the tree that is listed
+EACH = 100  # resizes by each client, where all have the same to do
 
 TREES = ["reservefs", "null", "null-default", "tmpfs"]
 DURABLE = ["reservefs", "null", "null-default", "tmpfs", "sqlite", "postgresql", "etcd", "sqlite3-shell"]
@@ -16,12 +17,14 @@ DURABLE = ["reservefs", "null", "null-default", "tmpfs", "sqlite", "postgresql",
 class Case:
     """One workload with one number of clients."""
 
-    def __init__(self, name, peers, clients=1, bash=None, what="", **options):
+    def __init__(self, name, peers, clients=1, bash=None, what="", turns=0, one_cpu=False, **options):
         self.name = name
         self.peers = peers
         self.clients = clients
         self.bash = bash
         self.what = what
+        self.turns = turns  # of each client; 0: as many as the time allows
+        self.one_cpu = one_cpu
         self.options = options
 
     def key(self):
@@ -30,8 +33,14 @@ class Case:
     def run(self, peer, seconds):
         if self.bash:
             return peer.loop(self.bash, self.clients, seconds)
-        return peer.load(self.options.get("load", self.name), self.clients, seconds,
-                         **{k: v for k, v in self.options.items() if k != "load"})
+        options = {k: v for k, v in self.options.items() if k != "load"}
+        if self.one_cpu:
+            peer.pin(min(os.sched_getaffinity(0)))
+        try:
+            return peer.load(self.options.get("load", self.name), self.clients, seconds, self.turns, **options)
+        finally:
+            if self.one_cpu:
+                peer.unpin()
 
 
 def cases(clients):
@@ -40,6 +49,8 @@ def cases(clients):
     result = [
         Case("read", TREES, what="open, read, close of available"),
         Case("read-size", TREES, what="open, read, close of a size", load="read", f="reservations/bench-0/size"),
+        Case("read-1cpu", TREES, what="the same two, daemon and client on one CPU", load="read", one_cpu=True),
+        Case("read-size-1cpu", TREES, what="", load="read", one_cpu=True, f="reservations/bench-0/size"),
         Case("stat", TREES, what="stat of available"),
         Case("df", TREES, what="statvfs"),
         Case("ls", TREES, what=f"names listed, of {LISTED}"),
@@ -50,6 +61,8 @@ def cases(clients):
     for count in clients:
         result.append(Case("resize", DURABLE + (["sqlite-commit"] if count == 1 else []), clients=count,
                            what="durable resize, a contract each"))
+    result.append(Case("resize-each", ["reservefs", "null", "sqlite", "postgresql", "etcd"], clients=most, load="resize",
+                       turns=EACH, what=f"the same, {EACH} by each client, until the last is done"))
     result += [Case("cycle", TREES, clients=count, what="mkdir, write, unlink size, rmdir") for count in sorted({1, most})]
     result += [
         Case("mkdir-rmdir", TREES, what="mkdir, rmdir"),

@@ -53,14 +53,19 @@ def speed_targets(speed, most):
         add(f"{most} clients, durable resize; scaled from 20,000/s where the ceiling is 47,000/s",
             r.get("resize", most, "reservefs"), 20000 * min(1, ceiling / 47000), False, "/s")
     for peer, factor in (("etcd", 2), ("postgresql", 10), ("sqlite", 10)):
-        add(f"{most} clients, durable resize / {peer}", r.ratio("resize", most, "reservefs", peer), factor, False, " x")
+        add(f"{most} clients, the same number of durable resizes each / {peer}",
+            r.ratio("resize-each", most, "reservefs", peer), factor, False, " x")
+        add(f"{most} clients, durable resizes in a given time / {peer}", r.ratio("resize", most, "reservefs", peer), factor,
+            False, " x")
     mine, others = r.get("resize", most, "reservefs", "rate_in_time"), r.get("resize", most, "sqlite", "rate_in_time")
     if mine and others:
-        add(f"{most} clients, durable resize / sqlite, not minding who is served", mine / others, 10, False, " x")
-    for case, what in (("read", "read of available"), ("read-size", "read of a size")):
+        add(f"{most} clients, durable resizes in a given time / sqlite, not minding who is served", mine / others, 10, False, " x")
+    for case, what in (("read", "read of available"), ("read-size", "read of a size"),
+                       ("read-1cpu", "read of available, one CPU"), ("read-size-1cpu", "read of a size, one CPU")):
         add(f"{what}: median / do-nothing FUSE, same flags", r.ratio(case, 1, "reservefs", "null", "p50_us"), 1.15, True, " x")
-    add("read of available: median, libfuse's default / reservefs", r.ratio("read", 1, "null-default", "reservefs", "p50_us"),
-        1.5, False, " x")
+    for case, what in (("read", ""), ("read-1cpu", ", one CPU")):
+        add(f"read of available{what}: median, libfuse's default / reservefs",
+            r.ratio(case, 1, "null-default", "reservefs", "p50_us"), 1.5, False, " x")
     add("read of available: median / tmpfs (stretch)", r.ratio("read", 1, "reservefs", "tmpfs", "p50_us"), 3, True, " x")
     add(f"{most} clients, mkdir + write + rm -r", r.get("cycle", most, "reservefs"), 5000, False, "/s")
     p99 = r.get("resize", most, "reservefs", "p99_us")
