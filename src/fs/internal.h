@@ -83,6 +83,7 @@ struct rfs_receiving {
 	pid_t client;          /* who made the last request, */
 	unsigned in_a_row;     /* and how many before it */
 	unsigned since_change; /* requests since the last change */
+	size_t crowd;          /* for how many requests to remember that changes were under way */
 };
 
 struct rfs_fs {

@@ -5,7 +5,7 @@
  * long as being woken takes. Where none comes it sleeps, and asks again only when requests follow upon one another again.
  *
  * Invariants: no more than ASKING_NS are spent in vain after a request, so that an idle daemon sleeps. The processors are left to
- * those who ask where there is only one, and where many wait for a change: they will need all of them once it is made.
+ * those who ask where there is only one, and where many wait for a change, or lately did: they need all of them once it is made.
  */
 #include "fs/internal.h"
 
@@ -14,9 +14,12 @@
 #include <linux/fuse.h>
 #include <sched.h>
 
-/* For how long to ask; and with more changes than this under way, not at all. */
+/* For how long to ask; and where more changes than this are under way, not at all. */
 #define ASKING_NS 30000
 #define ASKING_CHANGES 8
+
+/* Within how many requests one change under way is forgotten. */
+#define CROWD_REQUESTS 16
 
 /* How many requests in a row, each waited for no longer than this, show that they follow upon one another. */
 #define SOON_TIMES 2
@@ -46,6 +49,7 @@ static void note_client(struct rfs_receiving *r, const struct fuse_in_header *re
 	if (client == 0)
 		return;
 	r->since_change++;
+	r->crowd -= r->crowd > 0;
 	r->in_a_row = client == r->client ? r->in_a_row + 1 : 0;
 	r->client = client;
 }
@@ -61,9 +65,14 @@ static int64_t now_ns(void)
 /* A client that is alone and changes something waits for the commit most of the time. */
 static bool is_worth_asking(struct rfs_fs *fs)
 {
-	if (rfs_receive_has_one_client(fs) && fs->receiving.since_change < ALONE_TIMES)
+	struct rfs_receiving *r = &fs->receiving;
+	size_t crowd = rfs_changes_count(fs) * CROWD_REQUESTS;
+
+	if (crowd > r->crowd)
+		r->crowd = crowd;
+	if (rfs_receive_has_one_client(fs) && r->since_change < ALONE_TIMES)
 		return false;
-	return rfs_changes_count(fs) <= ASKING_CHANGES;
+	return r->crowd <= ASKING_CHANGES * CROWD_REQUESTS;
 }
 
 static bool has_processors(void)
