@@ -97,7 +97,7 @@ static int receive_asleep(struct rfs_fs *fs, struct fuse_buf *buffer)
 	int rc = fuse_session_receive_buf(fs->session, buffer);
 
 	if (now_ns() - since < SOON_NS)
-		r->soon++;
+		r->soon += r->soon < SOON_TIMES;
 	else if (r->soon > 0)
 		r->soon = 0;
 	if (rc <= 0 || r->soon < SOON_TIMES || !fs->mounted || !is_worth_asking(fs))

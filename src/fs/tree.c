@@ -93,7 +93,8 @@ void rfs_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 		rfs_change_release(fs, req, c);
 }
 
-/* Goes on with the contract of that name, which the kernel looked up before it asked, so that memory has it. */
+/* Goes on with the contract of that name, which the kernel looked up before it asked, so that memory has it. Where it does not,
+ * and it cannot be had at once, the kernel is to look it up again, and is told then what is wrong. */
 static void with_contract(struct rfs_fs *fs, fuse_req_t req, const char *name,
 			  void (*go_on)(struct rfs_fs *, fuse_req_t, struct rfs_contract *, const char *),
 			  const char *argument)
@@ -104,7 +105,7 @@ static void with_contract(struct rfs_fs *fs, fuse_req_t req, const char *name,
 	if (rc == 0)
 		go_on(fs, req, c, argument);
 	else
-		fuse_reply_err(req, rc == -EAGAIN ? ESTALE : -rc);
+		fuse_reply_err(req, rc == -ENOENT || rc == -ENAMETOOLONG ? -rc : ESTALE);
 }
 
 static void remove_contract(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *c, const char *unused)
