@@ -49,8 +49,8 @@ def cases(clients):
     result = [
         Case("read", TREES, what="open, read, close of available"),
         Case("read-size", TREES, what="open, read, close of a size", load="read", f="reservations/bench-0/size"),
-        Case("read-1cpu", TREES, what="the same two, daemon and client on one CPU", load="read", one_cpu=True),
-        Case("read-size-1cpu", TREES, what="", load="read", one_cpu=True, f="reservations/bench-0/size"),
+        Case("read-1cpu", TREES, what="the first, daemon and client on one CPU", load="read", one_cpu=True),
+        Case("read-size-1cpu", TREES, what="the second, on one CPU", load="read", one_cpu=True, f="reservations/bench-0/size"),
         Case("stat", TREES, what="stat of available"),
         Case("df", TREES, what="statvfs"),
         Case("ls", TREES, what=f"names listed, of {LISTED}"),

@@ -1087,6 +1087,46 @@ static void looking_up_what_is_not_there(void **state)
 	assert_null(none);
 }
 
+/* Whoever must not wait learns what is at hand, and of the rest that it must be waited for. */
+static void a_peek_does_not_wait(void **state)
+{
+	struct rig *rig = rig_of(state);
+	struct rfs_contract *c, *again;
+	char long_name[RFS_NAME_MAX + 2];
+
+	memset(long_name, 'x', sizeof long_name - 1);
+	long_name[sizeof long_name - 1] = '\0';
+	rfs_contract_unref(rig_made(rig, "a", 3));
+	rig_reopen(rig);
+	rig_fail(rig, FAULTY_DATASTORE_GET_NOW, 1, true, EAGAIN);
+	assert_int_equal(rfs_reservations_peek(rig->r, "a", &c), -EAGAIN);
+	assert_int_equal(rfs_reservations_peek(rig->r, "b", &c), -EAGAIN);
+	assert_int_equal(rfs_reservations_peek(rig->r, ".hidden", &c), -ENOENT);
+	assert_int_equal(rfs_reservations_peek(rig->r, long_name, &c), -ENAMETOOLONG);
+	rig_fail(rig, FAULTY_DATASTORE_GET_NOW, 1, true, EIO);
+	assert_int_equal(rfs_reservations_peek(rig->r, "a", &c), -EIO);
+
+	/* A look-up that may wait asks in the other way; then memory knows both. */
+	c = rig_found(rig, "a");
+	assert_int_equal(rfs_reservations_peek(rig->r, "a", &again), 0);
+	assert_ptr_equal(again, c);
+	rfs_contract_unref(again);
+	rfs_contract_unref(c);
+	rig_expect_none(rig, "b");
+	assert_int_equal(rfs_reservations_peek(rig->r, "b", &c), -ENOENT);
+
+	/* What the Datastore has at hand takes no call that may wait. In memory that is everything; of a file it depends on the
+	 * file system, and is told in test_sqlite_file.c. */
+	if (rig->kind != RIG_MEMORY)
+		return;
+	rig_fail(rig, FAULTY_DATASTORE_GET, 1, true, EIO);
+	assert_int_equal(rfs_reservations_peek(rig->r, "a", &c), 0);
+	assert_int_equal(stat_of(c).size_bytes, 3);
+	rfs_contract_unref(c);
+	assert_int_equal(rfs_reservations_peek(rig->r, "c", &c), -ENOENT);
+	rig_fail(rig, FAULTY_DATASTORE_GET, 0, false, 0);
+}
+
 static void pins_keep_a_contract_in_memory(void **state)
 {
 	struct rig *rig = rig_of(state);
@@ -1631,6 +1671,7 @@ int main(int argc, char **argv)
 		ON_BOTH(cancelling),
 		ON_BOTH(closing_with_work_pending),
 		ON_BOTH(looking_up_what_is_not_there),
+		ON_BOTH(a_peek_does_not_wait),
 		ON_BOTH(pins_keep_a_contract_in_memory),
 		ON_BOTH(pinned_when_it_closes),
 		ON_BOTH(listing_in_the_order_of_ids),

@@ -338,9 +338,12 @@ at_rest() {
 		    status()
 	END
 	eventually at_rest
-	# Those it let wait are not passed over by a daemon that has only one processor either.
-	taskset -acp 0 "$DAEMON" >/dev/null
-	taskset -cp 0 $BASHPID >/dev/null
+	# The same where daemon and clients have one processor.
+	local cpus
+	cpus=$(taskset -cp $BASHPID)
+	cpus=${cpus##*: }
+	taskset -acp "${cpus%%[-,]*}" "$DAEMON" >/dev/null
+	taskset -cp "${cpus%%[-,]*}" $BASHPID >/dev/null
 	py <<-'END'
 		for n in range(300):
 		    put(f"c{n}", 300 - n)
