@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/cleanup.h"
+
 #define TOTALS "totals"
 
 const char *const crash_planted_names[CRASH_PLANTED_COUNT] = {
@@ -30,8 +32,12 @@ static struct planted *of(struct rfs_datastore *ds)
 	return (struct planted *) ds;
 }
 
+/* Nobody may look in between: it is neither committed nor in the open transaction then. */
+static pthread_mutex_t late_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static int catch_up(struct planted *p)
 {
+	RFS_LOCK(&late_lock);
 	if (!p->late)
 		return 0;
 	p->late = false;
@@ -43,6 +49,7 @@ static int planted_get(struct rfs_datastore *ds, const char *key, struct rfs_val
 	struct planted *p = of(ds);
 	if (p->stuck)
 		return p->stuck;
+	RFS_LOCK(&late_lock);
 	/* It looks as if it were stored, or the harness would find it out without a crash. */
 	return p->late ? rfs_datastore_txn_get(p->inner, key, ret_value) : rfs_datastore_get(p->inner, key, ret_value);
 }
@@ -129,6 +136,7 @@ static int planted_commit(struct rfs_datastore *ds)
 {
 	struct planted *p = of(ds);
 	if (p->bug == CRASH_PLANTED_ANSWER_EARLY) {
+		RFS_LOCK(&late_lock);
 		p->late = true;
 		return 0;
 	}
