@@ -22,9 +22,10 @@ extern "C" {
 struct rfs_figures {
 	uint64_t capacity;  /* the most that may ever be promised */
 	uint64_t reserved;  /* what is promised */
-	uint64_t stored;    /* bytes already stored in the Repo */
+	uint64_t stored;    /* what contracts say that they have filled already; nothing is inferred from the storage */
 	uint64_t free;      /* bytes free on the storage */
 	uint64_t available; /* what can be promised now */
+	uint64_t shortfall; /* promised, not filled yet, and not free any more: others have taken it */
 };
 
 struct rfs_repo;
@@ -77,8 +78,8 @@ int rfs_repo_open_quota(uint64_t capacity_bytes, struct rfs_repo **ret_repo);
 /*
  * The Repo `disk`: the file system that the directory `dirfd` is on. The Repo duplicates dirfd.
  *   free      = bytes free to unprivileged users;
- *   stored    = bytes used on the file system when dirfd is its root, otherwise 0;
- *   available = max(0, min(capacity - reserved, free - max(0, reserved - stored))).
+ *   stored    = 0: what a file system holds says nothing of whose it is;
+ *   available = max(0, min(capacity - reserved, free - (reserved - stored))).
  * capacity_bytes is RFS_CAPACITY_MAX or at most RFS_BYTES_MAX. The caller owns the result.
  */
 int rfs_repo_open_disk(int dirfd, uint64_t capacity_bytes, struct rfs_repo **ret_repo);

@@ -111,8 +111,10 @@ int rfs_metrics_text(struct rfs_fs *fs, char ret_text[RFS_TEXT_MAX], size_t *ret
 	add_gauge(&page, pool, "capacity_bytes", "The most bytes that may ever be promised.", figures.capacity);
 	add_gauge(&page, pool, "reserved_bytes", "The sum of the sizes of all contracts.", figures.reserved);
 	add_gauge(&page, pool, "available_bytes", "Bytes that can be reserved now.", figures.available);
-	add_gauge(&page, pool, "stored_bytes", "Bytes already stored in the Repo.", figures.stored);
+	add_gauge(&page, pool, "stored_bytes", "Bytes that contracts say they have filled.", figures.stored);
 	add_gauge(&page, pool, "free_bytes", "Bytes free on the storage.", figures.free);
+	add_gauge(&page, pool, "shortfall_bytes", "Bytes promised, not filled, and no longer free on the storage.",
+		  figures.shortfall);
 	add_gauge(&page, pool, "reservations", "The number of contracts.", totals.contracts);
 	add_operations(&page, fs, pool);
 	add_commits(&page, fs, pool);

@@ -50,6 +50,7 @@ int rfs_repo_figures(struct rfs_repo *repo, uint64_t reserved_bytes, struct rfs_
 	assert(figures.free <= RFS_BYTES_MAX);
 	assert(figures.available <= figures.free);
 	assert(figures.available <= rfs_sub_or_zero(figures.capacity, reserved_bytes));
+	assert(figures.shortfall <= reserved_bytes && (figures.available == 0 || figures.shortfall == 0));
 	*ret_figures = figures;
 	return 0;
 }

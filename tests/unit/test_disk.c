@@ -36,10 +36,10 @@ int __wrap_fstatvfs64(int fd, struct statvfs *ret_vfs)
 	return __wrap_fstatvfs(fd, ret_vfs);
 }
 
-/* `root`: on a directory that is the root of its file system, where used blocks are stored ones. */
-static struct rfs_repo *open_repo(bool root, uint64_t capacity_bytes)
+/* On a directory that is the root of its file system: not even there is what is used taken for what is stored. */
+static struct rfs_repo *open_repo(uint64_t capacity_bytes)
 {
-	int fd = open(root ? "/proc" : "/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct rfs_repo *repo = NULL;
 
 	assert_true(fd >= 0);
@@ -63,7 +63,7 @@ static void fake_blocks(uint64_t total, uint64_t free, uint64_t for_root)
 
 static void figures_are_in_fragments(void **state)
 {
-	struct rfs_repo *repo = open_repo(true, RFS_CAPACITY_MAX);
+	struct rfs_repo *repo = open_repo(RFS_CAPACITY_MAX);
 	struct rfs_figures f;
 
 	(void) state;
@@ -71,51 +71,43 @@ static void figures_are_in_fragments(void **state)
 	assert_int_equal(rfs_repo_figures(repo, 0, &f), 0);
 	assert_int_equal(f.capacity, 1000 * 4096);
 	assert_int_equal(f.reserved, 0);
-	assert_int_equal(f.stored, 400 * 4096);
+	assert_int_equal(f.stored, 0);
 	assert_int_equal(f.free, 550 * 4096);
 	assert_int_equal(f.available, 550 * 4096);
 	rfs_repo_close(repo);
 }
 
-static void what_is_stored_is_not_kept_free_again(void **state)
+static void what_is_promised_is_kept_free(void **state)
 {
-	struct rfs_repo *repo = open_repo(true, RFS_CAPACITY_MAX);
+	struct rfs_repo *repo = open_repo(RFS_CAPACITY_MAX);
 	struct rfs_figures f;
 
 	(void) state;
 	fake_blocks(1000, 600, 0);
-	/* All that is promised is stored. */
 	assert_int_equal(rfs_repo_figures(repo, 300 * 4096, &f), 0);
-	assert_int_equal(f.available, 600 * 4096);
-	assert_int_equal(rfs_repo_figures(repo, 400 * 4096, &f), 0);
-	assert_int_equal(f.available, 600 * 4096);
-	/* 100 blocks are promised and not yet filled. */
-	assert_int_equal(rfs_repo_figures(repo, 500 * 4096, &f), 0);
-	assert_int_equal(f.available, 500 * 4096);
-	assert_int_equal(rfs_repo_figures(repo, 500 * 4096 + 1, &f), 0);
-	assert_int_equal(f.available, 500 * 4096 - 1);
+	assert_int_equal(f.available, 300 * 4096);
+	assert_int_equal(f.shortfall, 0);
+	assert_int_equal(rfs_repo_figures(repo, 600 * 4096, &f), 0);
+	assert_int_equal(f.available, 0);
+	assert_int_equal(f.shortfall, 0);
+	/* Others fill the storage. */
+	fake_blocks(1000, 350, 0);
+	assert_int_equal(rfs_repo_figures(repo, 300 * 4096, &f), 0);
+	assert_int_equal(f.available, 50 * 4096);
+	fake_blocks(1000, 250, 0);
+	assert_int_equal(rfs_repo_figures(repo, 300 * 4096, &f), 0);
+	assert_int_equal(f.available, 0);
+	assert_int_equal(f.shortfall, 50 * 4096);
 	/* More is promised than there is. */
 	assert_int_equal(rfs_repo_figures(repo, 2000 * 4096, &f), 0);
 	assert_int_equal(f.available, 0);
-	rfs_repo_close(repo);
-}
-
-static void a_subdirectory_stores_nothing(void **state)
-{
-	struct rfs_repo *repo = open_repo(false, RFS_CAPACITY_MAX);
-	struct rfs_figures f;
-
-	(void) state;
-	fake_blocks(1000, 600, 0);
-	assert_int_equal(rfs_repo_figures(repo, 100 * 4096, &f), 0);
-	assert_int_equal(f.stored, 0);
-	assert_int_equal(f.available, 500 * 4096);
+	assert_int_equal(f.shortfall, 1750 * 4096);
 	rfs_repo_close(repo);
 }
 
 static void the_capacity_is_a_bound(void **state)
 {
-	struct rfs_repo *repo = open_repo(true, 123456);
+	struct rfs_repo *repo = open_repo(123456);
 	struct rfs_figures f;
 
 	(void) state;
@@ -137,7 +129,7 @@ static void the_capacity_is_a_bound(void **state)
 
 static void a_resized_file_system_is_noticed(void **state)
 {
-	struct rfs_repo *repo = open_repo(true, RFS_CAPACITY_MAX);
+	struct rfs_repo *repo = open_repo(RFS_CAPACITY_MAX);
 	uint64_t available;
 
 	(void) state;
@@ -153,7 +145,7 @@ static void a_resized_file_system_is_noticed(void **state)
 
 static void figures_never_wrap(void **state)
 {
-	struct rfs_repo *repo = open_repo(true, RFS_CAPACITY_MAX);
+	struct rfs_repo *repo = open_repo(RFS_CAPACITY_MAX);
 	struct rfs_figures f;
 
 	(void) state;
@@ -169,7 +161,7 @@ static void figures_never_wrap(void **state)
 	assert_int_equal(rfs_repo_figures(repo, 0, &f), 0);
 	assert_true(f.capacity == RFS_BYTES_MAX);
 	assert_true(f.free == RFS_BYTES_MAX);
-	assert_true(f.stored == RFS_BYTES_MAX);
+	assert_int_equal(f.stored, 0);
 
 	/* Some network file systems tell more free blocks than blocks. */
 	fake_blocks(10, 20, 0);
@@ -188,7 +180,7 @@ static void figures_never_wrap(void **state)
 static void errors_go_up_unchanged(void **state)
 {
 	static const int errors[] = {EIO, ESTALE, ENOTCONN, EINTR};
-	struct rfs_repo *repo = open_repo(true, RFS_CAPACITY_MAX);
+	struct rfs_repo *repo = open_repo(RFS_CAPACITY_MAX);
 
 	(void) state;
 	fake_blocks(1000, 1000, 0);
@@ -230,8 +222,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(figures_are_in_fragments),
-		cmocka_unit_test(what_is_stored_is_not_kept_free_again),
-		cmocka_unit_test(a_subdirectory_stores_nothing),
+		cmocka_unit_test(what_is_promised_is_kept_free),
 		cmocka_unit_test(the_capacity_is_a_bound),
 		cmocka_unit_test(a_resized_file_system_is_noticed),
 		cmocka_unit_test(figures_never_wrap),

@@ -112,11 +112,9 @@ def expected_disk_figures(repo, reserved, capacity=None):
     fs = os.statvfs(repo)
     total = fs.f_blocks * fs.f_frsize
     free = fs.f_bavail * fs.f_frsize
-    is_root = os.stat(repo).st_dev != os.stat(os.path.join(repo, "..")).st_dev
-    stored = (fs.f_blocks - fs.f_bfree) * fs.f_frsize if is_root else 0
     limit = total if capacity is None else capacity
-    available = max(0, min(limit - reserved, free - max(0, reserved - stored)))
-    return {"capacity": limit, "reserved": reserved, "stored": stored, "free": free, "available": available}
+    available = max(0, min(limit - reserved, free - reserved))
+    return {"capacity": limit, "reserved": reserved, "stored": 0, "free": free, "available": available}
 
 
 def check_disk_figures(repo, reserved, capacity=None):
