@@ -56,7 +56,7 @@ static int find_or_create(struct rfs_reservations *reservations, const char *nam
 
 	struct rfs_request create = { .verb = RFS_CREATE };
 	memcpy(create.new_name, name, strlen(name) + 1);
-	r = rfs_reservations_perform(reservations, &create);
+	r = rfs_reservations_perform(reservations, &create, NULL);
 	if (!r)
 		*ret_contract = create.created;
 	return r;
@@ -70,7 +70,7 @@ static int reserve(struct rfs_reservations *reservations, const char *name, uint
 	if (r < 0)
 		return complain("no such contract can be made", r);
 	struct rfs_request resize = { .verb = RFS_RESIZE, .contract = contract, .size_bytes = bytes };
-	r = rfs_reservations_perform(reservations, &resize);
+	r = rfs_reservations_perform(reservations, &resize, NULL);
 	rfs_contract_unref(contract);
 	if (r == -ENOSPC)
 		printf("refused: %" PRIu64 " bytes are available\n", resize.available_bytes);
@@ -89,7 +89,7 @@ static int release(struct rfs_reservations *reservations, const char *name)
 	if (r < 0)
 		return complain("that contract cannot be found", r);
 	struct rfs_request remove = { .verb = RFS_REMOVE, .contract = contract };
-	r = rfs_reservations_perform(reservations, &remove);
+	r = rfs_reservations_perform(reservations, &remove, NULL);
 	rfs_contract_unref(contract);
 	if (r < 0)
 		return complain("it could not be released", r);

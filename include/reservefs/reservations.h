@@ -11,6 +11,8 @@
  * the last answered state, and never wait for the writer. Functions marked [disk] may read from the Datastore; the others
  * touch memory only.
  *
+ * Where the storage of the Repo does not answer, requests that need more space wait, and no others.
+ *
  * What a successful answer promises: the change is durable. Creating a contract and removing one of size 0 are
  * the exception: they are durable with the next durable change, with RFS_SYNC, or within one second.
  */
@@ -89,11 +91,17 @@ struct rfs_request {
 	uint64_t old_size_bytes;       /* the size it was checked against */
 	uint64_t wanted_bytes;         /* RESIZE: the size asked for, RFS_ALL worked out */
 	uint64_t available_bytes;      /* RESIZE, -ENOSPC: what was available to grow by */
+	const char *why;               /* more about a failure than its errno says, or NULL; valid in `done` alone */
 	bool watched;                  /* RESIZE: someone relies on what rfs_contract_watch said before */
 
 	/* Private to the module. */
 	TAILQ_ENTRY(rfs_request) link;
-	bool queued;
+	enum {
+		RFS_PLACE_NONE,    /* not submitted, being worked on, or answered */
+		RFS_PLACE_QUEUE,   /* waits for whoever writes */
+		RFS_PLACE_GROWING, /* waits for the storage to say how much it has */
+	} place;
+	uint64_t asked; /* how often the storage had been asked when it came */
 	int error;
 };
 
@@ -105,8 +113,13 @@ struct rfs_request {
 int rfs_reservations_open(struct rfs_datastore *ds, struct rfs_repo *repo, char *ret_message, size_t message_size,
 			  struct rfs_reservations **ret_r);
 
-/* Answers all that is queued, makes everything durable, stops the writer, and closes Datastore and Repo.
- * Returns -EIO if something answered could not be made durable. All contract references must be gone. */
+/*
+ * Answers all that is queued, makes everything durable, stops the writer, and closes Datastore and Repo. What needs more space
+ * is not waited for where the storage of the Repo does not answer: it gets -ESHUTDOWN. All contract references must be gone.
+ * -EIO: something answered could not be made durable. -ETIMEDOUT: the Datastore's disk has not let anything be stored for
+ * RFS_CLOSE_PATIENCE_SECONDS; it is left open, and what belongs to `r` is left to the end of the process.
+ */
+#define RFS_CLOSE_PATIENCE_SECONDS 10
 int rfs_reservations_close(struct rfs_reservations *r);
 
 /* Whether `name` may name a contract: -EINVAL (empty, control characters, invalid UTF-8, '/', leading '.'),
@@ -125,8 +138,9 @@ void rfs_reservations_submit(struct rfs_reservations *r, struct rfs_request *req
 void rfs_reservations_submit_and_lead(struct rfs_reservations *r, struct rfs_request *request, void (*before)(void *user),
 				      void *user);
 
-/* Submits and waits for the answer. The result parts of `request` are valid afterwards. [disk] */
-int rfs_reservations_perform(struct rfs_reservations *r, struct rfs_request *request);
+/* Submits and waits for the answer. The result parts of `request` are valid afterwards, but for `why`, which is copied; it may be
+ * NULL. [disk] */
+int rfs_reservations_perform(struct rfs_reservations *r, struct rfs_request *request, struct rfs_why *why);
 
 /* Takes back a request that the writer has not begun: it is answered with -ECANCELED. Returns whether it was. */
 bool rfs_request_cancel(struct rfs_reservations *r, struct rfs_request *request);
@@ -150,17 +164,17 @@ typedef int (*rfs_list_fn)(void *user, uint64_t id, const char *name);
 /*
  * Lists contracts whose id is above `after_id`, in the order of their ids, so that a listing can go on where it
  * stopped whatever was created or removed meanwhile. A contract that exists throughout is listed
- * exactly once. -EBADMSG: a record is damaged; those before it have been listed. [disk]
+ * exactly once. -EBADMSG: a record is damaged; those before it have been listed. `why` may be NULL. [disk]
  */
-int rfs_reservations_list(struct rfs_reservations *r, uint64_t after_id, rfs_list_fn fn, void *user);
+int rfs_reservations_list(struct rfs_reservations *r, uint64_t after_id, rfs_list_fn fn, void *user, struct rfs_why *why);
 
 void rfs_reservations_totals(struct rfs_reservations *r, struct rfs_totals *ret_totals);
 
-/* The Repo's figures and the sums, all from one instant. */
-int rfs_reservations_figures(struct rfs_reservations *r, struct rfs_figures *ret_figures, struct rfs_totals *ret_totals);
+/* Asks the storage of the Repo how it is, which takes as long as that pleases. -EIO or another errno: it does not say. */
+int rfs_reservations_measure(struct rfs_reservations *r);
 
-/* One line about the Datastore's last failure, for messages. */
-void rfs_reservations_explain(struct rfs_reservations *r, char *ret_line, size_t size);
+/* The Repo's figures by the last measurement, and the sums, all from one instant. */
+void rfs_reservations_figures(struct rfs_reservations *r, struct rfs_figures *ret_figures, struct rfs_totals *ret_totals);
 
 struct rfs_contract *rfs_contract_ref(struct rfs_contract *contract);
 void rfs_contract_unref(struct rfs_contract *contract);

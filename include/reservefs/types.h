@@ -25,6 +25,13 @@ extern "C" {
 /* The longest contract name, in bytes without the NUL: NAME_MAX of Linux. */
 #define RFS_NAME_MAX 255
 
+/* One line that says more about a failure than its errno does: what is in the way, where, and what to do. Whoever fails
+ * fills it, where there is something to say; the caller sets text[0] to 0 before. It belongs to one request or call alone. */
+#define RFS_WHY_MAX 512
+struct rfs_why {
+	char text[RFS_WHY_MAX];
+};
+
 /* A moment of the wall clock: seconds since 1970 (UTC) and nanoseconds below one second. */
 struct rfs_time {
 	int64_t seconds;

@@ -10,6 +10,7 @@
 #include "cli/node.h"
 #include "cli/notify.h"
 #include "cli/privileges.h"
+#include "cli/signals.h"
 #include "cli/watchdog.h"
 #include "fs/fs.h"
 #include "util/cleanup.h"
@@ -17,8 +18,8 @@
 #include "util/utf8.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <libgen.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,7 @@ struct service {
 	struct rfs_mountpoint mountpoint;
 	struct rfs_reservations *reservations;
 	struct rfs_fs *fs;
-	struct rfs_watchdog watchdog;
+	struct rfs_watchdog *watchdog;
 	bool unwanted; /* the process that waited is gone */
 };
 
@@ -125,13 +126,13 @@ static int open_reservations(struct service *s, struct rfs_failure *failure)
 	return r;
 }
 
-/* On the serving thread, once the kernel has greeted us. */
+/* On the main thread, once the kernel and libfuse have agreed. */
 static void on_ready(void *user)
 {
 	struct service *s = user;
 	char status[RFS_FAILURE_LINE_MAX];
 
-	rfs_node_record(&s->node, s->mountpoint.path);
+	rfs_fuselog_release();
 	if (rfs_daemon_ready(s->daemon) == -EPIPE) {
 		s->unwanted = true;
 		kill(getpid(), SIGTERM);
@@ -140,7 +141,7 @@ static void on_ready(void *user)
 		 s->mountpoint.path);
 	rfs_notify(status);
 	rfs_log(LOG_NOTICE, "%s is served on %s", s->node.path, s->mountpoint.path);
-	int r = rfs_watchdog_start(&s->watchdog, s->reservations);
+	int r = rfs_watchdog_start(s->reservations, &s->watchdog);
 	if (r < 0)
 		rfs_log(LOG_ERR, "cannot start the watchdog's thread: %s", strerror(-r));
 }
@@ -184,35 +185,48 @@ static int open_fs(struct service *s, struct rfs_failure *failure)
 	return 0;
 }
 
-/* From here on a signal waits until rfs_fs_run takes it, and a second one for ever: what is mounted gets unmounted. */
-static void hold_signals(void)
+/* What an end means that was not asked for. */
+static int judge_end(struct service *s, enum rfs_fs_end end, struct rfs_failure *failure)
 {
-	sigset_t ends;
+	char complaint[256];
 
-	sigemptyset(&ends);
-	sigaddset(&ends, SIGINT);
-	sigaddset(&ends, SIGTERM);
-	sigaddset(&ends, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &ends, NULL);
-}
-
-static int mount_and_serve(struct service *s, struct rfs_failure *failure)
-{
-	hold_signals();
-	int r = rfs_mounting_do(s->fs, s->mountpoint.path, failure);
-	if (r < 0)
-		return r;
-	r = rfs_fs_run(s->fs);
-	rfs_watchdog_stop(&s->watchdog);
-	rfs_notify("STOPPING=1");
-	if (r < 0)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, r,
-				"serving %s on %s ended: %s; see the lines before this one", s->node.path,
-				s->mountpoint.path, strerror(-r));
+	if (end == RFS_FS_NEVER_BEGAN) {
+		rfs_fuselog_line(complaint, sizeof(complaint));
+		return rfs_fail(failure, RFS_EXIT_MOUNT, -EPROTO,
+				"the kernel and libfuse do not agree about the mount on %s (%s); check the mount options, see fuse(8)",
+				s->mountpoint.path, *complaint ? complaint : "it was unmounted before it could be used");
+	}
 	if (!s->daemon->ready || s->unwanted)
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, -ECANCELED,
 				"told to end before %s could be used; start it again", s->mountpoint.path);
 	return 0;
+}
+
+static int mount_and_serve(struct service *s, struct rfs_failure *failure)
+{
+	enum rfs_fs_end end = RFS_FS_TOLD;
+
+	rfs_signals_hold();
+	/* Before it is true, because afterwards the disk of REPO is not waited for. */
+	rfs_node_record(&s->node, s->mountpoint.path);
+	int r = rfs_mounting_do(s->fs, s->mountpoint.path, failure);
+	if (r < 0)
+		return r;
+	rfs_fuselog_hold();
+	r = rfs_fs_run(s->fs, &end);
+	rfs_notify("STOPPING=1");
+	if (!rfs_watchdog_stop(s->watchdog) && r == 0)
+		r = -ETIMEDOUT;
+	if (r == -ETIMEDOUT)
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r,
+				"the disk of the Datastore of %s does not answer; left without waiting for it, changes that were "
+				"not answered are stored whole or not at all",
+				s->node.path);
+	if (r < 0)
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r,
+				"serving %s on %s ended: %s; see the lines before this one", s->node.path,
+				s->mountpoint.path, strerror(-r));
+	return judge_end(s, end, failure);
 }
 
 /* All that was answered gets durable here, so what it says counts even where another failure came first. */
@@ -221,8 +235,14 @@ static int close_all(struct service *s, int r, struct rfs_failure *failure)
 	if (s->fs)
 		rfs_fs_unmount(s->fs);
 	rfs_fs_free(s->fs);
-	int closed = rfs_reservations_close(s->reservations);
-	if (closed < 0 && !r)
+	/* What keeps its threads keeps it open, too. */
+	int closed = r == -ETIMEDOUT ? 0 : rfs_reservations_close(s->reservations);
+	if (closed == -ETIMEDOUT && !r)
+		r = rfs_fail(failure, RFS_EXIT_SYSTEM, closed,
+			     "the disk of the Datastore of %s does not answer; left without waiting for it, contracts of size 0 may be "
+			     "missing",
+			     s->node.path);
+	else if (closed < 0 && !r)
 		r = rfs_fail(failure, RFS_EXIT_SYSTEM, closed,
 			     "the Datastore of %s could not store the last changes: %s; check its disk, "
 			     "contracts of size 0 may be "
@@ -251,6 +271,7 @@ int rfs_service_run(const struct rfs_options *options, struct rfs_daemon *daemon
 	int r;
 
 	umask(077);
+	rfs_signals_settle();
 	prctl(PR_SET_NAME, "reservefs");
 	if (options->debug)
 		rfs_log_set_level(LOG_DEBUG);

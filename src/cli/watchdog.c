@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * watchdog.c: pings the service manager. Invariant: no ping without a reading of the Repo and of the Datastore that has
+ * watchdog.c: pings the service manager. Invariant: no ping without a measurement of the Repo and a reading of the Datastore that has
  * just succeeded, so that a daemon whose storage hangs or fails is found out; and no thread, so no wake-up, where nobody
  * listens.
  */
@@ -8,16 +8,14 @@
 #include "cli/notify.h"
 #include "util/cleanup.h"
 #include "util/log.h"
+#include "util/stall.h"
+#include "util/thread.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-#define NS_A_SECOND UINT64_C(1000000000)
 
 /* The last id that a contract could have: what comes after it only the Datastore knows, and it is nothing. */
 #define LAST_ID (RFS_CONTRACT_ID_END - 1)
@@ -55,39 +53,71 @@ static int nothing_more(void *user, uint64_t id, const char *name)
 	return 1;
 }
 
-static int report(struct rfs_reservations *r, bool ping)
+struct rfs_watchdog {
+	struct rfs_reservations *reservations;
+	int64_t interval_ns;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	/* Under lock. */
+	bool stop;  /* `reservations` are not to be used any more, */
+	bool using; /* but for the use that is under way */
+	bool ended;
+	bool orphaned; /* nobody waits for the end */
+};
+
+static void report(struct rfs_reservations *r, bool ping)
 {
 	struct rfs_figures figures;
 	struct rfs_totals totals;
 	char state[256];
 
-	int rc = rfs_reservations_figures(r, &figures, &totals);
-	if (!rc && ping)
-		rc = rfs_reservations_list(r, LAST_ID, nothing_more, NULL);
-	if (rc < 0)
-		return rc;
+	rfs_reservations_figures(r, &figures, &totals);
 	snprintf(state, sizeof(state),
 		 "STATUS=%" PRIu64 " contracts hold %" PRIu64 " bytes, %" PRIu64 " bytes are available%s",
 		 totals.contracts, figures.reserved, figures.available, ping ? "\nWATCHDOG=1" : "");
 	rfs_notify(state);
-	return 0;
+}
+
+/* False: it is to end. */
+static bool begin_use(struct rfs_watchdog *w)
+{
+	RFS_LOCK(&w->lock);
+	return w->using = !w->stop;
+}
+
+static void end_use(struct rfs_watchdog *w)
+{
+	RFS_LOCK(&w->lock);
+	w->using = false;
+	pthread_cond_broadcast(&w->changed);
 }
 
 /* Waits for one interval. Returns whether to go on. */
 static bool wait_interval(struct rfs_watchdog *w)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	uint64_t ns = (uint64_t) until.tv_nsec + w->interval_ns;
-	until.tv_sec += (time_t) (ns / NS_A_SECOND);
-	until.tv_nsec = (long) (ns % NS_A_SECOND);
-
+	int64_t until = rfs_now_ns() + w->interval_ns;
 	RFS_LOCK(&w->lock);
-	while (!w->stop)
-		if (pthread_cond_timedwait(&w->changed, &w->lock, &until) == ETIMEDOUT)
-			break;
+
+	while (!w->stop && rfs_cond_wait_until(&w->changed, &w->lock, until))
+		;
 	return !w->stop;
+}
+
+static void free_watchdog(struct rfs_watchdog *w)
+{
+	pthread_cond_destroy(&w->changed);
+	pthread_mutex_destroy(&w->lock);
+	free(w);
+}
+
+/* Whether nobody waits for its end, and it frees itself. */
+static bool end(struct rfs_watchdog *w)
+{
+	RFS_LOCK(&w->lock);
+	w->ended = true;
+	pthread_cond_broadcast(&w->changed);
+	return w->stop && w->orphaned;
 }
 
 static void *run(void *user)
@@ -96,74 +126,92 @@ static void *run(void *user)
 	int last = 0;
 
 	do {
-		int rc = report(w->reservations, true);
+		int rc = rfs_reservations_measure(w->reservations);
+		if (!begin_use(w))
+			break;
+		if (!rc)
+			rc = rfs_reservations_list(w->reservations, LAST_ID, nothing_more, NULL, NULL);
+		if (!rc)
+			report(w->reservations, true);
+		end_use(w);
 		if (rc < 0 && rc != last)
 			rfs_log(LOG_ERR, "the watchdog gets no ping: reading the Repo and the Datastore failed: %s",
 				strerror(-rc));
 		last = rc;
 	} while (wait_interval(w));
+	if (end(w)) {
+		pthread_detach(pthread_self());
+		free_watchdog(w);
+	}
 	return NULL;
 }
 
-static int init_waiting(struct rfs_watchdog *w)
+static int new_watchdog(struct rfs_reservations *reservations, struct rfs_watchdog **ret_watchdog)
 {
-	pthread_condattr_t monotonic;
+	struct rfs_watchdog *w = calloc(1, sizeof(*w));
+	int rc;
 
-	int rc = pthread_mutex_init(&w->lock, NULL);
-	if (rc)
-		return -rc;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	rc = pthread_cond_init(&w->changed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
-	if (rc)
-		pthread_mutex_destroy(&w->lock);
-	return -rc;
-}
-
-static void done_waiting(struct rfs_watchdog *w)
-{
-	pthread_cond_destroy(&w->changed);
-	pthread_mutex_destroy(&w->lock);
-}
-
-int rfs_watchdog_start(struct rfs_watchdog *w, struct rfs_reservations *reservations)
-{
-	sigset_t all, before;
-
-	if (!getenv("NOTIFY_SOCKET"))
-		return 0;
+	if (!w)
+		return -ENOMEM;
 	w->reservations = reservations;
-	w->interval_ns = wanted_ns() / 2;
-	if (!w->interval_ns) {
-		report(reservations, false);
-		return 0;
-	}
-	int rc = init_waiting(w);
-	if (rc < 0)
+	w->interval_ns = (int64_t) (wanted_ns() / 2);
+	pthread_mutex_init(&w->lock, NULL);
+	rc = rfs_cond_init(&w->changed);
+	if (rc < 0) {
+		pthread_mutex_destroy(&w->lock);
+		free(w);
 		return rc;
-	/* Signals are for the thread that serves. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(&w->thread, NULL, run, w);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc) {
-		done_waiting(w);
-		return -rc;
 	}
-	w->running = true;
+	*ret_watchdog = w;
 	return 0;
 }
 
-void rfs_watchdog_stop(struct rfs_watchdog *w)
+int rfs_watchdog_start(struct rfs_reservations *reservations, struct rfs_watchdog **ret_watchdog)
 {
-	if (!w->running)
-		return;
-	pthread_mutex_lock(&w->lock);
+	struct rfs_watchdog *w = NULL;
+	int rc = 0;
+
+	if (!getenv("NOTIFY_SOCKET")) {
+		*ret_watchdog = NULL;
+		return 0;
+	}
+	if (!wanted_ns())
+		report(reservations, false);
+	else if (!(rc = new_watchdog(reservations, &w)) && (rc = rfs_thread_start(&w->thread, run, w)) < 0)
+		free_watchdog(w);
+	if (!rc)
+		*ret_watchdog = w;
+	return rc;
+}
+
+/* Whether it has let go of the Reservations, and whether it has ended. */
+static bool stop(struct rfs_watchdog *w, bool *ret_ended)
+{
+	int64_t until = rfs_now_ns() + RFS_CLOSE_PATIENCE_SECONDS * RFS_NS_A_SECOND;
+	int64_t soon = rfs_now_ns() + RFS_STALL_MS * RFS_NS_A_MS;
+	RFS_LOCK(&w->lock);
+
 	w->stop = true;
-	pthread_cond_signal(&w->changed);
-	pthread_mutex_unlock(&w->lock);
-	pthread_join(w->thread, NULL);
-	done_waiting(w);
-	w->running = false;
+	pthread_cond_broadcast(&w->changed);
+	while (w->using && rfs_cond_wait_until(&w->changed, &w->lock, until))
+		;
+	while (!w->using && !w->ended && rfs_cond_wait_until(&w->changed, &w->lock, soon))
+		;
+	*ret_ended = w->ended;
+	w->orphaned = !w->ended;
+	return !w->using;
+}
+
+bool rfs_watchdog_stop(struct rfs_watchdog *watchdog)
+{
+	bool ended, free_of_use;
+
+	if (!watchdog)
+		return true;
+	free_of_use = stop(watchdog, &ended);
+	if (ended) {
+		pthread_join(watchdog->thread, NULL);
+		free_watchdog(watchdog);
+	}
+	return free_of_use;
 }

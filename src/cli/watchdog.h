@@ -5,28 +5,20 @@
 
 #include <reservefs/reservations.h>
 
-#include <pthread.h>
 #include <stdbool.h>
-#include <stdint.h>
 
-struct rfs_watchdog {
-	struct rfs_reservations *reservations;
-	uint64_t interval_ns;
-	bool running; /* there is a thread; known to the one that starts and stops */
-	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	bool stop; /* under lock */
-};
+struct rfs_watchdog;
 
 /*
  * Sends the figures as STATUS, and where the service manager asks for it (WATCHDOG_USEC, for this process), starts a
- * thread that from then on, twice in each such interval, reads from the Datastore and says WATCHDOG=1 when that
- * succeeded. Without a service manager it does nothing at all. 0, or a negative errno: no thread could be made.
+ * thread that from then on, twice in each such interval, measures the Repo, reads from the Datastore and says WATCHDOG=1 when
+ * that succeeded. Without a service manager it does nothing at all, and there is no watchdog: NULL. 0, or a negative errno: no
+ * thread could be made.
  */
-int rfs_watchdog_start(struct rfs_watchdog *watchdog, struct rfs_reservations *reservations);
+int rfs_watchdog_start(struct rfs_reservations *reservations, struct rfs_watchdog **ret_watchdog);
 
-/* Ends the thread; it has let go of `reservations` then. Also for a zeroed watchdog that was never started. */
-void rfs_watchdog_stop(struct rfs_watchdog *watchdog);
+/* Ends it. Whether it has let go of `reservations`, which it does unless the Datastore keeps it for as long as
+ * RFS_CLOSE_PATIENCE_SECONDS. A storage of the Repo that does not answer is not waited for. */
+bool rfs_watchdog_stop(struct rfs_watchdog *watchdog);
 
 #endif

@@ -2,14 +2,11 @@
 /*
  * change.c: from a FUSE request to a request to Reservations, and back. Invariant: every change is answered exactly once, by
  * done(), which also tells the kernel to drop what it keeps of the contract before whoever asked goes on.
- *
- * A client that is interrupted while it waits has its change taken back, if the writer has not begun it. libfuse tells so with
- * a lock of the request held, in which nothing can be answered: on_interrupt() only notes it, and the thread that
- * reads requests deals with it afterwards.
  */
 #include "fs/internal.h"
 
 #include "util/checked.h"
+#include "util/thread.h"
 #include "util/utf8.h"
 
 #include <errno.h>
@@ -18,34 +15,25 @@
 #include <string.h>
 
 struct rfs_change {
-	struct rfs_request request; /* first: done() gets its address */
+	struct rfs_wait wait; /* first */
+	struct rfs_request request;
 	struct rfs_fs *fs;
 	fuse_req_t req;
 	enum rfs_operation operation;
-	size_t written; /* RFS_OP_RESIZE: what write(2) returns */
-
-	uintptr_t number; /* never reused: by it an interruption finds the change, or that it is gone */
-	/* Guarded by changes_lock. */
-	unsigned refs; /* its submission's, its answer's, and that of its interruption */
-	bool interrupted;
-	LIST_ENTRY(rfs_change) pending;
-	STAILQ_ENTRY(rfs_change) link;
+	struct rfs_handle *handle; /* RFS_OP_RESIZE: what is written through; held */
+	size_t written;            /* and what write(2) returns */
 };
 
-/* The attributes of a contract's directory change with its size, which the kernel cannot know; those of `size` when it is
- * unlinked. Only attributes are dropped: that takes no lock that a request under way could hold. */
+/* The attributes of a contract's directory change with its size, which the kernel cannot know. Only attributes are dropped: that
+ * takes no lock that a request under way could hold. */
 static void invalidate(struct rfs_change *change)
 {
-	struct fuse_session *session = change->fs->session;
 	struct rfs_contract_stat stat;
 
-	if (change->request.verb != RFS_RESIZE)
+	if (change->request.verb != RFS_RESIZE || !change->request.watched)
 		return;
 	(void) rfs_contract_stat(change->request.contract, &stat);
-	if (change->request.watched)
-		(void) fuse_lowlevel_notify_inval_inode(session, rfs_ino_of(stat.id, false), -1, 0);
-	if (change->operation == RFS_OP_RELEASE)
-		(void) fuse_lowlevel_notify_inval_inode(session, rfs_ino_of(stat.id, true), -1, 0);
+	(void) fuse_lowlevel_notify_inval_inode(change->fs->session, rfs_ino_of(stat.id, false), -1, 0);
 }
 
 static void refuse_for_space(struct rfs_change *change, const char *path)
@@ -66,12 +54,11 @@ static void refuse_for_space(struct rfs_change *change, const char *path)
 
 static void refuse_for_storage(struct rfs_change *change, int error, const char *path)
 {
-	char explanation[256];
+	const char *why = change->request.why;
 
-	rfs_reservations_explain(change->fs->reservations, explanation, sizeof explanation);
 	rfs_refuse(change->fs, change->req, change->operation, error, path,
 		   "the change could not be made, and nothing was changed (%s); see to the disk and try again",
-		   explanation);
+		   why ? why : strerror(-error));
 }
 
 static void refuse_change(struct rfs_change *change, int error, const char *path)
@@ -141,85 +128,41 @@ static void reply(struct rfs_change *change, int error)
 	rfs_metrics_count(fs, change->operation, 0);
 	rfs_note_event(fs);
 	invalidate(change);
-	if (change->operation == RFS_OP_RESIZE)
+	if (change->operation == RFS_OP_RESIZE) {
+		rfs_handle_note_written(fs, change->handle, (off_t) change->written);
 		fuse_reply_write(change->req, change->written);
-	else if (change->request.verb == RFS_CREATE)
+	} else if (change->request.verb == RFS_CREATE) {
 		rfs_reply_contract(fs, change->req, change->request.created, false);
-	else
+	} else {
 		fuse_reply_err(change->req, 0);
+	}
 }
 
-static void let_go_locked(struct rfs_change *change)
+static struct rfs_change *change_of(struct rfs_request *request)
 {
-	if (--change->refs == 0)
-		free(change);
+	return (struct rfs_change *) ((char *) request - offsetof(struct rfs_change, request));
 }
 
 static void done(struct rfs_request *request, int error)
 {
-	struct rfs_change *change = (struct rfs_change *) request;
+	struct rfs_change *change = change_of(request);
 	struct rfs_fs *fs = change->fs;
 
 	reply(change, error);
 	rfs_contract_unref(request->contract);
+	rfs_handle_put(fs, change->handle);
+	if (rfs_wait_end(fs, &change->wait))
+		free(change);
 	RFS_LOCK(&fs->changes_lock);
-	LIST_REMOVE(change, pending);
-	let_go_locked(change);
-	if (--fs->changes == 0)
-		pthread_cond_broadcast(&fs->changes_done);
+	fs->answers++;
+	fs->changes--;
+	pthread_cond_broadcast(&fs->changes_done);
 }
 
-static struct rfs_change *find_locked(struct rfs_fs *fs, uintptr_t number)
+/* The client is being killed. */
+static bool take_back(struct rfs_fs *fs, struct rfs_wait *wait)
 {
-	struct rfs_change *change;
-
-	LIST_FOREACH(change, &fs->pending[number % RFS_PENDING_LISTS], pending)
-		if (change->number == number)
-			return change;
-	return NULL;
-}
-
-static void on_interrupt(fuse_req_t req, void *number)
-{
-	struct rfs_fs *fs = rfs_fs_of(req);
-	struct rfs_change *change;
-
-	RFS_LOCK(&fs->changes_lock);
-	change = find_locked(fs, (uintptr_t) number);
-	if (!change || change->interrupted)
-		return;
-	change->interrupted = true;
-	change->refs++;
-	STAILQ_INSERT_TAIL(&fs->interrupted, change, link);
-}
-
-static struct rfs_change *take_interrupted(struct rfs_fs *fs)
-{
-	struct rfs_change *change;
-
-	RFS_LOCK(&fs->changes_lock);
-	change = STAILQ_FIRST(&fs->interrupted);
-	if (change)
-		STAILQ_REMOVE_HEAD(&fs->interrupted, link);
-	return change;
-}
-
-void rfs_changes_cancel(struct rfs_fs *fs)
-{
-	struct rfs_change *change;
-
-	while ((change = take_interrupted(fs))) {
-		(void) rfs_request_cancel(fs->reservations, &change->request);
-		RFS_LOCK(&fs->changes_lock);
-		let_go_locked(change);
-	}
-}
-
-/* The submission is over. */
-static void give_up(struct rfs_change *change)
-{
-	RFS_LOCK(&change->fs->changes_lock);
-	let_go_locked(change);
+	return rfs_request_cancel(fs->reservations, &((struct rfs_change *) wait)->request);
 }
 
 /* The thread that reads requests leads where nobody does, once another one reads: for one client that is alone. Where there
@@ -228,21 +171,13 @@ static void give_up(struct rfs_change *change)
 static void submit(struct rfs_change *change)
 {
 	struct rfs_fs *fs = change->fs;
-	bool leads = rfs_loop_is_reading() && rfs_receive_has_one_client(fs);
-	bool interrupted;
+	bool leads = false;
 
-	if (rfs_loop_is_reading())
+	if (rfs_loop_is_reading()) {
+		leads = rfs_receive_has_one_client(fs) && rfs_loop_has_other(fs);
 		rfs_receive_note_change(fs);
-	fuse_req_interrupt_func(change->req, on_interrupt, (void *) change->number);
-	rfs_reservations_submit_and_lead(fs->reservations, &change->request, leads ? rfs_loop_hand_over : NULL, fs);
-	/* An interruption may have come too early to find it queued. */
-	{
-		RFS_LOCK(&fs->changes_lock);
-		interrupted = change->interrupted;
 	}
-	if (interrupted)
-		(void) rfs_request_cancel(fs->reservations, &change->request);
-	give_up(change);
+	rfs_reservations_submit_and_lead(fs->reservations, &change->request, leads ? rfs_loop_hand_over : NULL, fs);
 }
 
 static struct rfs_change *change_new(struct rfs_fs *fs, fuse_req_t req, enum rfs_operation operation, enum rfs_verb verb,
@@ -261,31 +196,27 @@ static struct rfs_change *change_new(struct rfs_fs *fs, fuse_req_t req, enum rfs
 	change->fs = fs;
 	change->req = req;
 	change->operation = operation;
-	change->refs = 2;
-	RFS_LOCK(&fs->changes_lock);
-	change->number = ++fs->last_change;
-	LIST_INSERT_HEAD(&fs->pending[change->number % RFS_PENDING_LISTS], change, pending);
-	fs->changes++;
+	{
+		RFS_LOCK(&fs->changes_lock);
+		fs->changes++;
+	}
+	rfs_wait_begin(fs, &change->wait, req, take_back);
 	return change;
 }
 
-void rfs_change_resize(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, uint64_t size_bytes, size_t written)
+void rfs_change_resize(struct rfs_fs *fs, fuse_req_t req, struct rfs_handle *handle, uint64_t size_bytes, size_t written)
 {
-	struct rfs_change *change = change_new(fs, req, RFS_OP_RESIZE, RFS_RESIZE, contract);
+	struct rfs_change *change =
+		change_new(fs, req, RFS_OP_RESIZE, RFS_RESIZE, rfs_contract_ref(handle->contract));
 
-	if (!change)
+	if (!change) {
+		rfs_handle_put(fs, handle);
 		return;
+	}
+	change->handle = handle;
 	change->request.size_bytes = size_bytes;
 	change->written = written;
 	submit(change);
-}
-
-void rfs_change_release(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract)
-{
-	struct rfs_change *change = change_new(fs, req, RFS_OP_RELEASE, RFS_RESIZE, contract);
-
-	if (change)
-		submit(change);
 }
 
 void rfs_change_remove(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract)
@@ -304,7 +235,6 @@ static void submit_named(struct rfs_change *change, const char *name)
 	if (strlen(name) > RFS_NAME_MAX) {
 		memcpy(change->request.new_name, name, RFS_NAME_MAX);
 		done(&change->request, -ENAMETOOLONG);
-		give_up(change);
 		return;
 	}
 	strcpy(change->request.new_name, name);
@@ -337,10 +267,7 @@ void rfs_change_sync(struct rfs_fs *fs, fuse_req_t req)
 void rfs_changes_init(struct rfs_fs *fs)
 {
 	pthread_mutex_init(&fs->changes_lock, NULL);
-	pthread_cond_init(&fs->changes_done, NULL);
-	for (size_t i = 0; i < RFS_PENDING_LISTS; i++)
-		LIST_INIT(&fs->pending[i]);
-	STAILQ_INIT(&fs->interrupted);
+	rfs_cond_init(&fs->changes_done);
 }
 
 size_t rfs_changes_count(struct rfs_fs *fs)
@@ -349,16 +276,23 @@ size_t rfs_changes_count(struct rfs_fs *fs)
 	return fs->changes;
 }
 
-void rfs_changes_wait(struct rfs_fs *fs)
+bool rfs_changes_wait(struct rfs_fs *fs)
 {
 	RFS_LOCK(&fs->changes_lock);
-	while (fs->changes > 0)
-		pthread_cond_wait(&fs->changes_done, &fs->changes_lock);
+
+	while (fs->changes > 0) {
+		uint64_t before = fs->answers;
+		int64_t until = rfs_now_ns() + RFS_CLOSE_PATIENCE_SECONDS * RFS_NS_A_SECOND;
+
+		while (fs->changes > 0 && fs->answers == before)
+			if (!rfs_cond_wait_until(&fs->changes_done, &fs->changes_lock, until))
+				return fs->changes == 0;
+	}
+	return true;
 }
 
 void rfs_changes_done(struct rfs_fs *fs)
 {
-	rfs_changes_cancel(fs);
 	pthread_cond_destroy(&fs->changes_done);
 	pthread_mutex_destroy(&fs->changes_lock);
 }

@@ -18,7 +18,7 @@ enum { OFFSET_DOT = 1, OFFSET_DOTDOT = 2 };
 /* No answer to a listing is larger, whatever is asked for: the most that the kernel takes in one reply. */
 #define LISTING_MOST ((size_t) 1 << 20)
 
-static int fill_entry(struct rfs_fs *fs, struct rfs_contract *contract, bool size, struct fuse_entry_param *ret_entry)
+int rfs_fill_entry(struct rfs_fs *fs, struct rfs_contract *contract, bool size, struct fuse_entry_param *ret_entry)
 {
 	struct fuse_entry_param entry = { .entry_timeout = rfs_node_entry_timeout() };
 	int rc = rfs_node_contract_stat(fs, contract, size, &entry.attr, &entry.attr_timeout);
@@ -34,7 +34,7 @@ void rfs_reply_contract(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *
 {
 	struct fuse_entry_param entry;
 
-	if (fill_entry(fs, contract, size, &entry) < 0) {
+	if (rfs_fill_entry(fs, contract, size, &entry) < 0) {
 		fuse_reply_err(req, ENOENT);
 	} else {
 		rfs_contract_pin(contract);
@@ -98,8 +98,10 @@ static void lookup_job(struct rfs_fs *fs, struct rfs_job *job)
 	struct rfs_contract *c = NULL;
 	int rc = rfs_reservations_lookup(fs->reservations, job->name, &c);
 
-	reply_lookup(fs, job->req, rc, c, false, job->name);
-	free(job);
+	if (rfs_job_claim(fs, job))
+		reply_lookup(fs, job->req, rc, c, false, job->name);
+	else if (rc == 0)
+		rfs_contract_unref(c);
 }
 
 /* A file handle from before the kernel forgot the inode, or from before a restart. */
@@ -108,11 +110,12 @@ static void lookup_self_job(struct rfs_fs *fs, struct rfs_job *job)
 	struct rfs_contract *c = NULL;
 	int rc = rfs_reservations_lookup_id(fs->reservations, job->ino / 2, &c);
 
-	if (rc == 0)
+	if (!rfs_job_claim(fs, job))
+		rfs_contract_unref(c);
+	else if (rc == 0)
 		rfs_reply_contract(fs, job->req, c, rfs_ino_is_size(job->ino));
 	else
 		fuse_reply_err(job->req, rc == -ENOENT ? ESTALE : -rc);
-	free(job);
 }
 
 static void lookup_ino(struct rfs_fs *fs, fuse_req_t req, fuse_ino_t ino)
@@ -120,7 +123,7 @@ static void lookup_ino(struct rfs_fs *fs, fuse_req_t req, fuse_ino_t ino)
 	if (ino < RFS_INO_FIXED_END)
 		reply_fixed(fs, req, ino);
 	else
-		rfs_worker_submit(fs, req, lookup_self_job, ino, "", 0, 0, false);
+		rfs_job_look_up(fs, req, lookup_self_job, ino, "", 0, 0, false);
 }
 
 static fuse_ino_t parent_of(fuse_ino_t ino)
@@ -147,7 +150,7 @@ static void lookup_in_reservations(struct rfs_fs *fs, fuse_req_t req, const char
 	int rc = rfs_reservations_peek(fs->reservations, name, &c);
 
 	if (rc == -EAGAIN)
-		rfs_worker_submit(fs, req, lookup_job, RFS_INO_RESERVATIONS, name, 0, 0, false);
+		rfs_job_look_up(fs, req, lookup_job, RFS_INO_RESERVATIONS, name, 0, 0, false);
 	else
 		reply_lookup(fs, req, rc, c, false, name);
 }
@@ -159,6 +162,11 @@ static void lookup_in_contract(struct rfs_fs *fs, fuse_req_t req, fuse_ino_t ino
 
 	if (strcmp(name, "size") != 0) {
 		reply_nothing(req);
+		return;
+	}
+	if (rfs_is_hidden(fs, ino + 1)) {
+		/* It is back within a second: the kernel must ask again. */
+		fuse_reply_err(req, ENOENT);
 		return;
 	}
 	rc = rfs_node_contract(fs, ino, &c);
@@ -281,7 +289,7 @@ static void list_contract(struct page *page, fuse_ino_t ino, off_t offset)
 		return;
 	if (offset < OFFSET_DOTDOT && !add_plain(page, "..", RFS_INO_RESERVATIONS, S_IFDIR, OFFSET_DOTDOT))
 		return;
-	if (offset <= OFFSET_DOTDOT)
+	if (offset <= OFFSET_DOTDOT && !rfs_is_hidden(page->fs, ino + 1))
 		(void) add_plain(page, "size", ino + 1, S_IFREG, OFFSET_DOTDOT + 1);
 }
 
@@ -321,7 +329,7 @@ static bool add_told(struct page *page, struct told *told)
 	int rc = rfs_reservations_lookup(page->fs->reservations, told->name, &c);
 
 	if (rc == 0)
-		rc = fill_entry(page->fs, c, false, &entry);
+		rc = rfs_fill_entry(page->fs, c, false, &entry);
 	if (rc == -ENOENT || rc == -ENODEV) {
 		rfs_contract_unref(c);
 		return true; /* removed meanwhile */
@@ -341,7 +349,7 @@ static bool add_told(struct page *page, struct told *told)
 	return true;
 }
 
-static int list_with_attributes(struct page *page, struct telling *t, uint64_t after_id)
+static int list_with_attributes(struct page *page, struct telling *t, uint64_t after_id, struct rfs_why *why)
 {
 	size_t before = page->used;
 	int rc;
@@ -353,7 +361,7 @@ static int list_with_attributes(struct page *page, struct telling *t, uint64_t a
 	/* An answer with nothing in it is the end of the directory: where all of a page was removed meanwhile, the next is told. */
 	for (;;) {
 		bool fits = true;
-		rc = rfs_reservations_list(page->fs->reservations, after_id, collect_one, t);
+		rc = rfs_reservations_list(page->fs->reservations, after_id, collect_one, t, why);
 		for (size_t i = 0; fits && i < t->count; i++)
 			fits = add_told(page, &t->told[i]);
 		if (rc < 0 || !fits || page->used > before || t->count == 0 || t->count < t->most)
@@ -381,7 +389,7 @@ static void list_reservations_job(struct rfs_fs *fs, struct rfs_job *job)
 	struct page page = { .fs = fs, .req = job->req, .data = data, .size = job->size, .plus = job->plus };
 	struct telling telling = { .count = 0 };
 	uint64_t after_id = job->offset > OFFSET_DOTDOT ? (uint64_t) job->offset : 0;
-	char explanation[256];
+	struct rfs_why why = { .text = "" };
 	int rc = data ? 0 : -ENOMEM;
 
 	if (rc == 0 && job->offset < OFFSET_DOT)
@@ -389,17 +397,19 @@ static void list_reservations_job(struct rfs_fs *fs, struct rfs_job *job)
 	if (rc == 0 && job->offset < OFFSET_DOTDOT)
 		(void) add_plain(&page, "..", RFS_INO_ROOT, S_IFDIR, OFFSET_DOTDOT);
 	if (rc == 0)
-		rc = job->plus ? list_with_attributes(&page, &telling, after_id)
-			       : rfs_reservations_list(fs->reservations, after_id, list_one, &page);
+		rc = job->plus ? list_with_attributes(&page, &telling, after_id, &why)
+			       : rfs_reservations_list(fs->reservations, after_id, list_one, &page, &why);
+	if (!rfs_job_claim(fs, job)) {
+		end_telling(&telling, false);
+		return;
+	}
 	/* What was listed before a damaged record is told first; the next call comes to it again. */
 	if (rc == 0 || page.used > 0) {
 		end_telling(&telling, fuse_reply_buf(job->req, page.data, page.used) == 0);
 	} else {
 		end_telling(&telling, false);
-		rfs_reservations_explain(fs->reservations, explanation, sizeof explanation);
-		refuse_unread(fs, job->req, "reservations", rc, rc == -EBADMSG ? explanation : "the list of contracts");
+		refuse_unread(fs, job->req, "reservations", rc, rc == -EBADMSG ? why.text : "the list of contracts");
 	}
-	free(job);
 }
 
 static void readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus)
@@ -413,7 +423,7 @@ static void readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, b
 	if (offset < 0) {
 		fuse_reply_err(req, EINVAL);
 	} else if (ino == RFS_INO_RESERVATIONS) {
-		rfs_worker_submit(fs, req, list_reservations_job, ino, "", size, offset, plus);
+		rfs_job_look_up(fs, req, list_reservations_job, ino, "", size, offset, plus);
 	} else if (rfs_ino_is_dir(ino)) {
 		if (ino == RFS_INO_ROOT)
 			list_root(&page, offset);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * fs.c: the FUSE session: what is asked of the kernel, mounting, serving, leaving. Invariant: when rfs_fs_run returns, every
- * request that was taken has been answered, and no thread of this layer uses the session any more.
+ * request that was taken has been answered, and no thread of this layer uses the session any more; or `left_behind` says that a
+ * storage keeps some.
  */
 #include "fs/internal.h"
 
+#include "util/thread.h"
+
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/uio.h>
 
@@ -25,8 +27,10 @@ static void op_init(void *user, struct fuse_conn_info *conn)
 				   FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_IOCTL_DIR);
 	/* Times have nanoseconds. */
 	conn->time_gran = 1;
-	if (fs->ready)
-		fs->ready(fs->user);
+	/* libfuse wants it said twice. */
+	if (fs->max_read_bytes > 0)
+		conn->max_read = fs->max_read_bytes;
+	fs->greeting = true;
 }
 
 /*
@@ -64,9 +68,22 @@ static const struct fuse_lowlevel_ops operations = {
 	.fallocate = rfs_op_fallocate,
 };
 
+/* Options of libfuse's that it wants to hear of again; they stay where they are. */
+static int read_options(struct fuse_args *args, struct rfs_fs *fs)
+{
+	static const struct fuse_opt options[] = {
+		{ "max_read=%u", offsetof(struct rfs_fs, max_read_bytes), 0 },
+		FUSE_OPT_KEY("max_read=", FUSE_OPT_KEY_KEEP),
+		FUSE_OPT_END,
+	};
+
+	return fuse_opt_parse(args, fs, options, NULL) < 0 ? -ENOMEM : 0;
+}
+
 int rfs_fs_new(struct fuse_args *args, const struct rfs_fs_options *options, struct rfs_fs **ret_fs)
 {
 	struct rfs_fs *fs = calloc(1, sizeof *fs);
+	int rc;
 
 	if (!fs)
 		return -ENOMEM;
@@ -77,22 +94,25 @@ int rfs_fs_new(struct fuse_args *args, const struct rfs_fs_options *options, str
 	fs->user = options->user;
 	clock_gettime(CLOCK_REALTIME, &fs->started);
 	fs->last_event = fs->started;
-	pthread_mutex_init(&fs->reading_lock, NULL);
-	pthread_cond_init(&fs->reading_free, NULL);
+	rfs_loop_init(&fs->loop);
 	pthread_mutex_init(&fs->errors_lock, NULL);
-	pthread_mutex_init(&fs->jobs_lock, NULL);
-	pthread_cond_init(&fs->jobs_work, NULL);
-	STAILQ_INIT(&fs->jobs);
+	pthread_mutex_init(&fs->handles_lock, NULL);
+	pthread_mutex_init(&fs->hidden_lock, NULL);
+	rfs_worker_init(&fs->look_ups, fs);
+	rfs_worker_init(&fs->measurements, fs);
+	rfs_waits_init(&fs->waits);
 	rfs_changes_init(fs);
 	fs->pool = strdup(options->pool);
 	if (!fs->pool) {
 		rfs_fs_free(fs);
 		return -ENOMEM;
 	}
-	fs->session = fuse_session_new(args, &operations, sizeof operations, fs);
+	rc = read_options(args, fs);
+	if (rc == 0)
+		fs->session = fuse_session_new(args, &operations, sizeof operations, fs);
 	if (!fs->session) {
 		rfs_fs_free(fs);
-		return -EINVAL;
+		return rc < 0 ? rc : -EINVAL;
 	}
 	*ret_fs = fs;
 	return 0;
@@ -133,29 +153,32 @@ int rfs_fs_attach(struct rfs_fs *fs, int fd)
 	return rc < 0 ? rc : 0;
 }
 
-/* The worker is born with all signals blocked: they are for the loop. */
-static int start_worker(struct rfs_fs *fs)
+/* Ends what was started, the last first. What waits for the storage of the Repo is not waited for: it does not change anything. */
+static int stop(struct rfs_fs *fs)
 {
-	sigset_t all, before;
-	int rc;
+	int rc = 0;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = rfs_worker_start(fs);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (!rfs_changes_wait(fs) || !rfs_worker_stop(&fs->look_ups, RFS_CLOSE_PATIENCE_SECONDS * RFS_NS_A_SECOND))
+		rc = -ETIMEDOUT;
+	if (!rfs_worker_stop(&fs->measurements, RFS_STALL_MS * RFS_NS_A_MS) || rc < 0)
+		fs->left_behind = true;
+	rfs_measuring_done(fs);
 	return rc;
 }
 
-int rfs_fs_run(struct rfs_fs *fs)
+int rfs_fs_run(struct rfs_fs *fs, enum rfs_fs_end *ret_end)
 {
-	int rc = start_worker(fs);
+	int rc = rfs_measuring_init(fs), stopped;
 
 	if (rc < 0)
 		return rc;
-	rc = rfs_loop_run(fs);
-	rfs_worker_stop(fs);
-	rfs_changes_wait(fs);
-	return rc;
+	rc = rfs_worker_start(&fs->look_ups);
+	if (rc == 0)
+		rc = rfs_worker_start(&fs->measurements);
+	if (rc == 0)
+		rc = rfs_loop_run(fs, ret_end);
+	stopped = stop(fs);
+	return rc < 0 ? rc : stopped;
 }
 
 void rfs_fs_unmount(struct rfs_fs *fs)
@@ -170,16 +193,21 @@ void rfs_fs_free(struct rfs_fs *fs)
 	if (!fs)
 		return;
 	rfs_fs_unmount(fs);
+	if (fs->left_behind)
+		return;
 	if (fs->session)
 		fuse_session_destroy(fs->session);
 	rfs_handles_free(fs);
+	rfs_hidden_free(fs);
 	rfs_refusals_free(fs);
 	rfs_changes_done(fs);
-	pthread_cond_destroy(&fs->jobs_work);
-	pthread_mutex_destroy(&fs->jobs_lock);
+	rfs_waits_done(&fs->waits);
+	rfs_worker_done(&fs->measurements);
+	rfs_worker_done(&fs->look_ups);
+	pthread_mutex_destroy(&fs->hidden_lock);
+	pthread_mutex_destroy(&fs->handles_lock);
 	pthread_mutex_destroy(&fs->errors_lock);
-	pthread_cond_destroy(&fs->reading_free);
-	pthread_mutex_destroy(&fs->reading_lock);
+	rfs_loop_done(&fs->loop);
 	free(fs->pool);
 	free(fs);
 }

@@ -2,9 +2,9 @@
 /*
  * fs.h: the mounted tree: FUSE operations <-> reservations. The one header of this layer that cli uses.
  *
- * Threads: rfs_fs_run reads requests, in its caller's thread and one of its own that take turns; reading never waits for the
- * disk. A third does what may: look-ups and listings that only the Datastore can answer. Changes are answered by
- * the thread that writes them.
+ * Threads: rfs_fs_run has threads of its own that take turns in reading requests, which never waits for a disk. Others do
+ * what may: look-ups and listings that only the Datastore can answer, figures that only the storage of the Repo knows. Changes
+ * are answered by the thread that writes them. The thread that calls it waits for signals, and for the end.
  */
 #ifndef RFS_FS_FS_H
 #define RFS_FS_FS_H
@@ -20,7 +20,7 @@ struct rfs_fs_options {
 	const char *pool;                      /* the name of this pool, for metrics; copied */
 	uid_t uid;                             /* the owner of the tree */
 	gid_t gid;
-	/* Called by the serving thread once the kernel has greeted the file system: it can be used from then on. */
+	/* Called by the thread in rfs_fs_run once the kernel and libfuse have agreed: it can be used from then on. */
 	void (*ready)(void *user);
 	void *user;
 };
@@ -36,13 +36,24 @@ int rfs_fs_mount(struct rfs_fs *fs, const char *mountpoint);
  * messages apart. Takes over `fd`, and is called once. The session ends when the other end is closed. -EBADF, -ENOMEM. */
 int rfs_fs_attach(struct rfs_fs *fs, int fd);
 
-/* Serves until unmounted, or until SIGINT, SIGTERM or SIGHUP. Every request that it took is answered when it returns.
- * Returns 0, or a negative errno. */
-int rfs_fs_run(struct rfs_fs *fs);
+/* How serving came to an end. */
+enum rfs_fs_end {
+	RFS_FS_TOLD,         /* by SIGINT, SIGTERM or SIGHUP */
+	RFS_FS_DISCONNECTED, /* by the kernel: unmounted, or the connection was aborted */
+	RFS_FS_NEVER_BEGAN,  /* the kernel and libfuse did not agree; libfuse has said why through its log */
+};
+
+/*
+ * Serves until unmounted, or until SIGINT, SIGTERM or SIGHUP, which the calling thread waits for; they should be blocked in all
+ * threads. Every request that it took is answered when it returns, but for those that a storage keeps which does not answer.
+ * 0, or a negative errno: -ETIMEDOUT where that is the Datastore's.
+ */
+int rfs_fs_run(struct rfs_fs *fs, enum rfs_fs_end *ret_end);
 
 /* Unmounts, where that is still to be done. */
 void rfs_fs_unmount(struct rfs_fs *fs);
 
+/* Also where some of its threads are kept by a storage that does not answer: then most of it stays until the process ends. */
 void rfs_fs_free(struct rfs_fs *fs);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * handle.c: open files. Invariant: a number that the kernel hands in is looked up here before anything is touched, so that
- * a forged one leads nowhere.
+ * a forged one leads nowhere; and a file that one thread uses is not closed beneath it by another.
  */
 #include "fs/internal.h"
 
@@ -12,58 +12,120 @@ int rfs_handle_open(struct rfs_fs *fs, fuse_ino_t ino, struct rfs_contract *cont
 {
 	struct rfs_handle *h = calloc(1, sizeof *h);
 
-	if (!h) {
-		rfs_contract_unref(contract);
-		return -ENOMEM;
+	if (h) {
+		h->ino = ino;
+		h->contract = contract;
+		h->refs = 1;
+		RFS_LOCK(&fs->handles_lock);
+		h->fh = ++fs->last_fh;
+		HASH_ADD(hh, fs->handles, fh, sizeof h->fh, h);
+		if (h->hh.tbl) {
+			*ret_fh = h->fh;
+			return 0;
+		}
 	}
-	h->fh = ++fs->last_fh;
-	h->ino = ino;
-	h->contract = contract;
-	HASH_ADD(hh, fs->handles, fh, sizeof h->fh, h);
-	if (!h->hh.tbl) {
-		rfs_contract_unref(contract);
-		free(h);
-		return -ENOMEM;
-	}
-	*ret_fh = h->fh;
-	return 0;
+	rfs_contract_unref(contract);
+	free(h);
+	return -ENOMEM;
 }
 
 struct rfs_handle *rfs_handle_get(struct rfs_fs *fs, uint64_t fh, fuse_ino_t ino)
 {
 	struct rfs_handle *h;
+	RFS_LOCK(&fs->handles_lock);
 
 	HASH_FIND(hh, fs->handles, &fh, sizeof fh, h);
-	return h && h->ino == ino ? h : NULL;
+	if (!h || h->ino != ino)
+		return NULL;
+	h->refs++;
+	return h;
 }
 
-int rfs_handle_keep(struct rfs_handle *handle, const char *text, size_t length)
+static void free_handle(struct rfs_handle *h)
 {
-	if (handle->room < length) {
-		char *larger = realloc(handle->text, length);
+	rfs_contract_unref(h->contract);
+	free(h->text);
+	free(h);
+}
+
+void rfs_handle_put(struct rfs_fs *fs, struct rfs_handle *handle)
+{
+	if (!handle)
+		return;
+	{
+		RFS_LOCK(&fs->handles_lock);
+		if (--handle->refs > 0)
+			return;
+	}
+	free_handle(handle);
+}
+
+void rfs_handle_close(struct rfs_fs *fs, uint64_t fh, fuse_ino_t ino)
+{
+	struct rfs_handle *h;
+
+	{
+		RFS_LOCK(&fs->handles_lock);
+		HASH_FIND(hh, fs->handles, &fh, sizeof fh, h);
+		if (!h || h->ino != ino)
+			return;
+		HASH_DEL(fs->handles, h);
+	}
+	rfs_handle_put(fs, h);
+}
+
+int rfs_handle_keep(struct rfs_fs *fs, struct rfs_handle *handle, const char *text, size_t length)
+{
+	RFS_LOCK(&fs->handles_lock);
+
+	if (!handle->text || handle->room < length) {
+		char *larger = realloc(handle->text, length + 1);
 		if (!larger)
 			return -ENOMEM;
 		handle->text = larger;
 		handle->room = length;
 	}
-	if (length > 0)
-		memcpy(handle->text, text, length);
+	memcpy(handle->text, text, length);
 	handle->length = length;
 	return 0;
 }
 
-void rfs_handle_close(struct rfs_fs *fs, struct rfs_handle *handle)
+bool rfs_handle_has_text(struct rfs_fs *fs, struct rfs_handle *handle)
 {
-	HASH_DEL(fs->handles, handle);
-	rfs_contract_unref(handle->contract);
-	free(handle->text);
-	free(handle);
+	RFS_LOCK(&fs->handles_lock);
+	return handle->text;
+}
+
+size_t rfs_handle_copy(struct rfs_fs *fs, struct rfs_handle *handle, off_t offset, size_t size, char *ret_data)
+{
+	RFS_LOCK(&fs->handles_lock);
+
+	if (!handle->text || offset < 0 || (size_t) offset >= handle->length)
+		return 0;
+	if (size > handle->length - (size_t) offset)
+		size = handle->length - (size_t) offset;
+	memcpy(ret_data, handle->text + offset, size);
+	return size;
+}
+
+void rfs_handle_note_written(struct rfs_fs *fs, struct rfs_handle *handle, off_t end)
+{
+	RFS_LOCK(&fs->handles_lock);
+	handle->written_bytes = end;
+}
+
+off_t rfs_handle_written(struct rfs_fs *fs, struct rfs_handle *handle)
+{
+	RFS_LOCK(&fs->handles_lock);
+	return handle->written_bytes;
 }
 
 void rfs_handles_free(struct rfs_fs *fs)
 {
 	struct rfs_handle *h, *next;
 
-	HASH_ITER(hh, fs->handles, h, next)
-		rfs_handle_close(fs, h);
+	HASH_ITER(hh, fs->handles, h, next) {
+		HASH_DEL(fs->handles, h);
+		free_handle(h);
+	}
 }

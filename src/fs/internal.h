@@ -12,6 +12,8 @@
 
 #include "fs/fs.h"
 #include "util/cleanup.h"
+#include "util/stall.h"
+#include "util/thread.h"
 
 #include <fuse3/fuse_lowlevel.h>
 #include <pthread.h>
@@ -40,7 +42,6 @@ enum rfs_ino {
 enum rfs_operation {
 	RFS_OP_CREATE,
 	RFS_OP_RESIZE,
-	RFS_OP_RELEASE,
 	RFS_OP_REMOVE,
 	RFS_OP_RENAME,
 	RFS_OP_SYNC,
@@ -56,24 +57,67 @@ enum rfs_result { RFS_RESULT_OK, RFS_RESULT_REFUSED, RFS_RESULT_FAILED, RFS_RESU
 /* The longest text that a file of the tree holds. */
 #define RFS_TEXT_MAX 16384
 
-/* Changes under way are found by their number in as many lists. */
-#define RFS_PENDING_LISTS 256
+/* Requests that wait are found by their number in as many lists. */
+#define RFS_WAIT_LISTS 256
 
-struct rfs_change;
 struct rfs_error_line;
 struct rfs_handle;
-struct rfs_job;
+struct rfs_hidden;
 
-/* Work for the thread that may wait for the disk. */
-struct rfs_job {
-	STAILQ_ENTRY(rfs_job) link;
-	void (*run)(struct rfs_fs *fs, struct rfs_job *job); /* owns and frees the job */
+/* A request that may have to wait for long; first in what it is a part of, which is one allocation. See wait.c. */
+struct rfs_wait {
 	fuse_req_t req;
+	pid_t client; /* its thread */
+	/* Answers the request with EINTR, if nothing was begun for it; by the supervisor, while the client is being killed. */
+	bool (*give_up)(struct rfs_fs *fs, struct rfs_wait *wait);
+	uintptr_t number; /* never reused: by it an interruption finds the request, or that it is gone */
+	/* Guarded by rfs_waits.lock. */
+	LIST_ENTRY(rfs_wait) link;
+	TAILQ_ENTRY(rfs_wait) interrupted_link;
+	bool interrupted; /* on that list */
+	bool looking;     /* the supervisor uses it */
+	bool over;        /* rfs_wait_end was called */
+	unsigned round;
+};
+
+struct rfs_waits {
+	pthread_mutex_t lock;
+	uintptr_t last_number;
+	LIST_HEAD(, rfs_wait) lists[RFS_WAIT_LISTS]; /* by number */
+	TAILQ_HEAD(, rfs_wait) interrupted;
+	unsigned round; /* the supervisor's */
+};
+
+/* A request whose answer must be waited for. */
+struct rfs_job {
+	struct rfs_wait wait; /* first */
+	STAILQ_ENTRY(rfs_job) link;
+	/* Answers it. Does not free it: who runs it does. */
+	void (*run)(struct rfs_fs *fs, struct rfs_job *job);
+	void (*then)(struct rfs_fs *fs, struct rfs_job *job); /* measure.c: run, once it is measured */
+	int error; /* of that */
+	fuse_req_t req;
+	uid_t uid; /* who asks */
+	pid_t pid;
 	fuse_ino_t ino;
+	uint64_t fh;
 	size_t size;
 	off_t offset;
 	bool plus;
+	bool known_will_do; /* the last measurement is answer enough where the storage does not give another */
+	atomic_bool answered;
 	char name[]; /* NUL-terminated */
+};
+
+/* A thread for requests that may wait for one and the same thing. */
+struct rfs_worker {
+	struct rfs_fs *fs;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	STAILQ_HEAD(, rfs_job) jobs; /* lock */
+	bool stop, running;          /* lock */
+	bool started;
+	pthread_t thread;
 };
 
 /* What receive.c knows of those who ask. */
@@ -86,6 +130,24 @@ struct rfs_receiving {
 	size_t crowd;          /* for how many requests to remember that changes were under way */
 };
 
+/* The threads of loop.c. */
+struct rfs_loop {
+	pthread_mutex_t lock;
+	pthread_cond_t reader_wanted;
+	pthread_cond_t changed;
+	/* Guarded by lock. */
+	bool has_reader;
+	pthread_t reader;  /* if so */
+	struct rfs_crew crew;
+	unsigned waiting;  /* threads that wait to be it */
+	unsigned threads;  /* that are not kept by the storage of the Repo */
+	unsigned kept;     /* that are */
+	int error;         /* why the session ended */
+	atomic_bool ended;
+	atomic_bool greeted; /* the kernel and libfuse have agreed */
+	pthread_t supervisor;
+};
+
 struct rfs_fs {
 	struct fuse_session *session;
 	struct rfs_reservations *reservations;
@@ -96,6 +158,9 @@ struct rfs_fs {
 	void (*ready)(void *user);
 	void *user;
 	bool mounted;
+	bool greeting;    /* the reading thread's: it is dealing with the kernel's greeting */
+	bool left_behind; /* a thread may still come back and use all this: it is not freed */
+	unsigned max_read_bytes; /* FUSE's option of that name; 0: it was not given */
 
 	_Atomic uint64_t operations[RFS_OP_COUNT][RFS_RESULT_COUNT];
 
@@ -103,30 +168,27 @@ struct rfs_fs {
 	struct timespec last_event;    /* errors_lock; when a request was last answered */
 	struct rfs_error_line *errors; /* errors_lock */
 
-	struct rfs_handle *handles; /* the reading thread's */
-	uint64_t last_fh;
+	pthread_mutex_t handles_lock;
+	struct rfs_handle *handles; /* handles_lock */
+	uint64_t last_fh;           /* handles_lock */
 
-	pthread_mutex_t jobs_lock;
-	pthread_cond_t jobs_work;
-	STAILQ_HEAD(, rfs_job) jobs; /* jobs_lock */
-	bool jobs_stop;
-	pthread_t jobs_thread;
+	pthread_mutex_t hidden_lock;
+	struct rfs_hidden *hidden; /* hidden_lock; in the order in which they were hidden */
 
+	struct rfs_worker look_ups;     /* may wait for the Datastore */
+	struct rfs_worker measurements; /* may wait for the storage of the Repo */
+	struct rfs_stall measuring;     /* of the reading thread, which measures as long as the storage is quick to answer */
+	_Atomic int64_t slow_until_ns;  /* CLOCK_MONOTONIC; until then the worker does */
+	_Atomic(struct rfs_job *) measuring_job;
+
+	struct rfs_waits waits;
 	pthread_mutex_t changes_lock;
-	pthread_cond_t changes_done;
-	/* changes_lock */
-	size_t changes; /* submitted and not answered */
-	uintptr_t last_change;
-	LIST_HEAD(, rfs_change) pending[RFS_PENDING_LISTS]; /* by number */
-	STAILQ_HEAD(, rfs_change) interrupted;
+	pthread_cond_t changes_done; /* one was answered */
+	size_t changes;              /* changes_lock; submitted and not answered */
+	uint64_t answers;            /* changes_lock; so far */
 
-	/* The two threads of loop.c. */
-	pthread_mutex_t reading_lock;
-	pthread_cond_t reading_free;
-	bool reading_taken; /* reading_lock */
+	struct rfs_loop loop;
 	struct rfs_receiving receiving; /* the reading thread's */
-	pthread_t loop_threads[2], signal_thread;
-	atomic_bool loop_ended;
 };
 
 /* node.c: inode numbers, names and attributes */
@@ -148,6 +210,11 @@ static inline bool rfs_ino_is_size(fuse_ino_t ino)
 static inline bool rfs_ino_is_contract_dir(fuse_ino_t ino)
 {
 	return rfs_ino_is_contract(ino) && ino % 2 == 0;
+}
+/* What it holds only the storage of the Repo knows. */
+static inline bool rfs_ino_is_measured(fuse_ino_t ino)
+{
+	return ino == RFS_INO_AVAILABLE || ino == RFS_INO_CAPACITY || ino == RFS_INO_STATUS || ino == RFS_INO_METRICS;
 }
 static inline bool rfs_ino_is_dir(fuse_ino_t ino)
 {
@@ -190,34 +257,86 @@ void rfs_refusals_free(struct rfs_fs *fs);
 /* handle.c: open files */
 struct rfs_handle {
 	uint64_t fh; /* never reused: what comes from outside is looked up, not trusted */
-	UT_hash_handle hh;
 	fuse_ino_t ino;
 	struct rfs_contract *contract; /* referenced; NULL for a fixed file */
-	char *text;                    /* the snapshot that reads continue, NULL before the first */
+	/* Guarded by handles_lock. */
+	UT_hash_handle hh;
+	unsigned refs;
+	char *text; /* the snapshot that reads continue, NULL before the first */
 	size_t length, room;
+	off_t written_bytes; /* where the value that was last written through it ended; 0: none was */
 };
 /* Takes over the caller's reference to `contract`, also when it fails. */
 int rfs_handle_open(struct rfs_fs *fs, fuse_ino_t ino, struct rfs_contract *contract, uint64_t *ret_fh);
-/* Valid until closed; only the thread that reads requests opens, uses and closes. NULL: `ino` is not open as `fh`. */
+/* NULL: `ino` is not open as `fh`. The caller lets go of it with rfs_handle_put. */
 struct rfs_handle *rfs_handle_get(struct rfs_fs *fs, uint64_t fh, fuse_ino_t ino);
+void rfs_handle_put(struct rfs_fs *fs, struct rfs_handle *handle);
+void rfs_handle_close(struct rfs_fs *fs, uint64_t fh, fuse_ino_t ino);
 /* Keeps a copy of `text` as the snapshot that later reads continue. */
-int rfs_handle_keep(struct rfs_handle *handle, const char *text, size_t length);
-void rfs_handle_close(struct rfs_fs *fs, struct rfs_handle *handle);
+int rfs_handle_keep(struct rfs_fs *fs, struct rfs_handle *handle, const char *text, size_t length);
+bool rfs_handle_has_text(struct rfs_fs *fs, struct rfs_handle *handle);
+/* Copies up to `size` bytes of the snapshot, from `offset` on. */
+size_t rfs_handle_copy(struct rfs_fs *fs, struct rfs_handle *handle, off_t offset, size_t size, char *ret_data);
+void rfs_handle_note_written(struct rfs_fs *fs, struct rfs_handle *handle, off_t end);
+off_t rfs_handle_written(struct rfs_fs *fs, struct rfs_handle *handle);
 void rfs_handles_free(struct rfs_fs *fs);
 
-/* worker.c: the thread that may wait for the disk */
-int rfs_worker_start(struct rfs_fs *fs);
-void rfs_worker_stop(struct rfs_fs *fs);
-/* Queues `run`; on lack of memory the request is answered with ENOMEM. */
-void rfs_worker_submit(struct rfs_fs *fs, fuse_req_t req, void (*run)(struct rfs_fs *, struct rfs_job *),
-		       fuse_ino_t ino, const char *name, size_t size, off_t offset, bool plus);
+/* hidden.c: files that were unlinked, which hides their name for a while. Any thread. */
+void rfs_hide(struct rfs_fs *fs, fuse_ino_t ino);
+void rfs_unhide(struct rfs_fs *fs, fuse_ino_t ino);
+bool rfs_is_hidden(struct rfs_fs *fs, fuse_ino_t ino);
+void rfs_hidden_free(struct rfs_fs *fs);
 
-/* loop.c: reading requests */
-int rfs_loop_run(struct rfs_fs *fs);
+/* wait.c: requests that wait, and clients that are killed meanwhile */
+void rfs_waits_init(struct rfs_waits *waits);
+void rfs_waits_done(struct rfs_waits *waits);
+void rfs_wait_begin(struct rfs_fs *fs, struct rfs_wait *wait, fuse_req_t req,
+		    bool (*give_up)(struct rfs_fs *fs, struct rfs_wait *wait));
+/* The request is answered. Whether the caller is to free what it is a part of. */
+bool rfs_wait_end(struct rfs_fs *fs, struct rfs_wait *wait);
+/* The supervisor's: lets go of clients that are being killed. Whether there is any that got a signal. */
+bool rfs_waits_look(struct rfs_fs *fs);
+
+/* worker.c: threads that may wait */
+int rfs_worker_init(struct rfs_worker *worker, struct rfs_fs *fs);
+void rfs_worker_done(struct rfs_worker *worker);
+int rfs_worker_start(struct rfs_worker *worker);
+/* Whether it has ended; false: what it waits for has not come for as long as it was given. */
+bool rfs_worker_stop(struct rfs_worker *worker, int64_t patience_ns);
+/* Queues the job. */
+void rfs_worker_submit(struct rfs_worker *worker, struct rfs_job *job);
+
+/* job.c: requests whose answer must be waited for */
+/* NULL: out of memory, and the request is answered so. */
+struct rfs_job *rfs_job_new(struct rfs_fs *fs, fuse_req_t req, void (*run)(struct rfs_fs *, struct rfs_job *), fuse_ino_t ino,
+			    const char *name);
+/* Whether the caller is to answer: the client has not been let go meanwhile. Once. */
+bool rfs_job_claim(struct rfs_fs *fs, struct rfs_job *job);
+void rfs_job_free(struct rfs_fs *fs, struct rfs_job *job);
+/* A job for the Datastore's worker; on lack of memory the request is answered with ENOMEM. */
+void rfs_job_look_up(struct rfs_fs *fs, fuse_req_t req, void (*run)(struct rfs_fs *, struct rfs_job *), fuse_ino_t ino,
+		     const char *name, size_t size, off_t offset, bool plus);
+
+/* measure.c: what only the storage of the Repo knows */
+int rfs_measuring_init(struct rfs_fs *fs);
+void rfs_measuring_done(struct rfs_fs *fs);
+/* Measures, and then runs the job, which must not wait. */
+void rfs_job_measure(struct rfs_fs *fs, struct rfs_job *job);
+
+/* loop.c: reading requests, and supervising that */
+void rfs_loop_init(struct rfs_loop *loop);
+void rfs_loop_done(struct rfs_loop *loop);
+int rfs_loop_run(struct rfs_fs *fs, enum rfs_fs_end *ret_end);
 /* Whether the calling thread is the one that reads. */
 bool rfs_loop_is_reading(void);
-/* That one lets the other thread go on reading; it has a change to write. */
+/* That one may let another thread go on reading; there is one. */
+bool rfs_loop_has_other(struct rfs_fs *fs);
 void rfs_loop_hand_over(void *fs);
+/* Another thread goes on reading, because the one that did is kept by the storage. Then that one comes back. */
+void rfs_loop_replace_reader(struct rfs_fs *fs);
+void rfs_loop_was_replaced(struct rfs_fs *fs);
+/* Has the supervisor look at the waits. Any thread. */
+void rfs_loop_wake_supervisor(struct rfs_fs *fs);
 
 /* receive.c: waiting for a request. For the thread that reads. */
 /* Waits for a request as fuse_session_receive_buf does: its length, 0 at the end, or a negative errno, -EINTR among them. */
@@ -228,20 +347,17 @@ bool rfs_receive_has_one_client(const struct rfs_fs *fs);
 void rfs_receive_note_change(struct rfs_fs *fs);
 
 /* change.c: requests to Reservations and their answers */
-enum rfs_change_reply { RFS_REPLY_ERR, RFS_REPLY_WRITE, RFS_REPLY_ENTRY };
-void rfs_change_resize(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, uint64_t size_bytes, size_t written);
-void rfs_change_release(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract);
+/* Takes over the caller's hold of `handle`, also when it fails. */
+void rfs_change_resize(struct rfs_fs *fs, fuse_req_t req, struct rfs_handle *handle, uint64_t size_bytes, size_t written);
 void rfs_change_remove(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract);
 void rfs_change_rename(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, const char *new_name);
 void rfs_change_create(struct rfs_fs *fs, fuse_req_t req, const char *name, bool from_memory);
 void rfs_change_sync(struct rfs_fs *fs, fuse_req_t req);
-/* Takes back what clients do not want any more, as far as the writer has not begun it. Never waits; not for use inside an
- * operation. */
-void rfs_changes_cancel(struct rfs_fs *fs);
 void rfs_changes_init(struct rfs_fs *fs);
 /* How many are under way. */
 size_t rfs_changes_count(struct rfs_fs *fs);
-void rfs_changes_wait(struct rfs_fs *fs);
+/* Waits until all are answered. False: none was for as long as RFS_CLOSE_PATIENCE_SECONDS. */
+bool rfs_changes_wait(struct rfs_fs *fs);
 void rfs_changes_done(struct rfs_fs *fs);
 
 /* The operations. directory.c: lookup, forget, opendir, readdir; file.c: open, read, write, attributes; tree.c: what
@@ -276,6 +392,10 @@ void rfs_op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const c
 void rfs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *new_name);
 void rfs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
 
+/* What the kernel is told of a contract's directory or `size`. directory.c */
+int rfs_fill_entry(struct rfs_fs *fs, struct rfs_contract *contract, bool size, struct fuse_entry_param *ret_entry);
+/* Opens `size`, which was asked to be created, and takes over the reference. file.c */
+void rfs_open_created(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, struct fuse_file_info *fi);
 /* Replies with a contract's directory or `size`, which the kernel then knows. directory.c */
 void rfs_reply_contract(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, bool size);
 static inline struct rfs_fs *rfs_fs_of(fuse_req_t req)

@@ -11,7 +11,7 @@
 #include <string.h>
 
 static const char *const operation_names[RFS_OP_COUNT] = {
-	[RFS_OP_CREATE] = "create", [RFS_OP_RESIZE] = "resize", [RFS_OP_RELEASE] = "release", [RFS_OP_REMOVE] = "remove",
+	[RFS_OP_CREATE] = "create", [RFS_OP_RESIZE] = "resize", [RFS_OP_REMOVE] = "remove",
 	[RFS_OP_RENAME] = "rename", [RFS_OP_SYNC] = "sync",     [RFS_OP_OTHER] = "other",
 };
 static const char *const result_names[RFS_RESULT_COUNT] = {
@@ -103,10 +103,8 @@ int rfs_metrics_text(struct rfs_fs *fs, char ret_text[RFS_TEXT_MAX], size_t *ret
 	struct rfs_figures figures;
 	struct rfs_totals totals;
 	char pool[256];
-	int rc = rfs_reservations_figures(fs->reservations, &figures, &totals);
 
-	if (rc < 0)
-		return rc;
+	rfs_reservations_figures(fs->reservations, &figures, &totals);
 	escape_label(fs->pool, pool, sizeof pool);
 	add_gauge(&page, pool, "capacity_bytes", "The most bytes that may ever be promised.", figures.capacity);
 	add_gauge(&page, pool, "reserved_bytes", "The sum of the sizes of all contracts.", figures.reserved);

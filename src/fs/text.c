@@ -23,7 +23,6 @@ int rfs_text_fixed(struct rfs_fs *fs, fuse_ino_t ino, uid_t uid, char ret_text[R
 {
 	struct rfs_figures figures;
 	struct rfs_totals totals;
-	int rc;
 
 	if (ino == RFS_INO_METRICS)
 		return rfs_metrics_text(fs, ret_text, ret_length);
@@ -36,9 +35,7 @@ int rfs_text_fixed(struct rfs_fs *fs, fuse_ino_t ino, uid_t uid, char ret_text[R
 		*ret_length = rfs_text_number(totals.reserved_bytes, ret_text);
 		return 0;
 	}
-	rc = rfs_reservations_figures(fs->reservations, &figures, &totals);
-	if (rc < 0)
-		return rc;
+	rfs_reservations_figures(fs->reservations, &figures, &totals);
 	switch (ino) {
 	case RFS_INO_AVAILABLE:
 		*ret_length = rfs_text_number(figures.available, ret_text);

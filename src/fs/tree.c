@@ -6,6 +6,7 @@
 #include "fs/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <string.h>
 
@@ -40,17 +41,10 @@ void rfs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const ch
 	refuse_entry(req, new_parent, new_name, -EPERM, only_contracts);
 }
 
-void rfs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
-{
-	(void) mode;
-	(void) fi;
-	refuse_entry(req, parent, name, -EPERM, only_contracts);
-}
-
 static void create_job(struct rfs_fs *fs, struct rfs_job *job)
 {
-	rfs_change_create(fs, job->req, job->name, false);
-	free(job);
+	if (rfs_job_claim(fs, job))
+		rfs_change_create(fs, job->req, job->name, false);
 }
 
 /* Whether a name is taken is a question for the Datastore, unless the look-up that came just before has answered it. */
@@ -62,7 +56,7 @@ static void make_contract(struct rfs_fs *fs, fuse_req_t req, const char *name)
 	if (rc == 0)
 		rfs_contract_unref(c);
 	if (rc == -EAGAIN)
-		rfs_worker_submit(fs, req, create_job, RFS_INO_RESERVATIONS, name, 0, 0, false);
+		rfs_job_look_up(fs, req, create_job, RFS_INO_RESERVATIONS, name, 0, 0, false);
 	else
 		rfs_change_create(fs, req, name, true);
 }
@@ -76,21 +70,58 @@ void rfs_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
 		refuse_entry(req, parent, name, -EPERM, only_contracts);
 }
 
+/* 0: `name` is a file of the contract's directory `parent`, whose contract the caller then has a reference to. */
+static int find_file(struct rfs_fs *fs, fuse_ino_t parent, const char *name, struct rfs_contract **ret_contract)
+{
+	if (strcmp(name, "size") != 0)
+		return -ENOENT;
+	return rfs_node_contract(fs, parent, ret_contract);
+}
+
+static fuse_ino_t file_of(fuse_ino_t directory)
+{
+	return directory + 1;
+}
+
+/* The value stays, and so does the space: only the contract's own end releases it. Its name is out of the way, so that the
+ * directory can be removed, or another value be put in its place. */
 void rfs_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct rfs_fs *fs = rfs_fs_of(req);
-	struct rfs_contract *c;
+	struct rfs_contract *c = NULL;
 	int rc;
 
 	if (!rfs_ino_is_contract_dir(parent)) {
 		refuse_entry(req, parent, name, -EPERM, fixed_entry);
 		return;
 	}
-	rc = strcmp(name, "size") == 0 ? rfs_node_contract(fs, parent, &c) : -ENOENT;
-	if (rc < 0)
+	rc = find_file(fs, parent, name, &c);
+	if (rc == 0)
+		rfs_hide(fs, file_of(parent));
+	fuse_reply_err(req, -rc);
+	rfs_contract_unref(c);
+}
+
+/* What tools do that replace a file: they have unlinked it. The mode that they ask for is not theirs to choose. */
+void rfs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	struct rfs_fs *fs = rfs_fs_of(req);
+	struct rfs_contract *c;
+	int rc = rfs_ino_is_contract_dir(parent) ? find_file(fs, parent, name, &c) : -EPERM;
+
+	(void) mode;
+	if (rc == -ENOENT && strcmp(name, "size") != 0)
+		rc = -EPERM;
+	if (rc == -EPERM) {
+		refuse_entry(req, parent, name, -EPERM, only_contracts);
+	} else if (rc < 0) {
 		fuse_reply_err(req, -rc);
-	else
-		rfs_change_release(fs, req, c);
+	} else if ((fi->flags & O_EXCL) && !rfs_is_hidden(fs, file_of(parent))) {
+		rfs_contract_unref(c);
+		fuse_reply_err(req, EEXIST);
+	} else {
+		rfs_open_created(fs, req, c, fi);
+	}
 }
 
 /* Goes on with the contract of that name, which the kernel looked up before it asked, so that memory has it. Where it does not,

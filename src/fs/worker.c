@@ -1,62 +1,100 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * worker.c: the thread that may wait for the disk, for look-ups and listings that memory cannot answer. Invariant: every
- * job that was queued is run, also when the file system is being left.
+ * worker.c: threads that may wait, each for one thing. Invariant: every job that was queued is run, also when the file system is
+ * being left, unless what it waits for does not come.
  */
 #include "fs/internal.h"
 
+#include "util/thread.h"
+
 #include <errno.h>
-#include <string.h>
+
+int rfs_worker_init(struct rfs_worker *worker, struct rfs_fs *fs)
+{
+	worker->fs = fs;
+	STAILQ_INIT(&worker->jobs);
+	pthread_mutex_init(&worker->lock, NULL);
+	return rfs_cond_init(&worker->changed);
+}
+
+void rfs_worker_done(struct rfs_worker *worker)
+{
+	pthread_cond_destroy(&worker->changed);
+	pthread_mutex_destroy(&worker->lock);
+}
+
+static struct rfs_job *take_job(struct rfs_worker *worker)
+{
+	struct rfs_job *job;
+	RFS_LOCK(&worker->lock);
+
+	while (STAILQ_EMPTY(&worker->jobs) && !worker->stop)
+		pthread_cond_wait(&worker->changed, &worker->lock);
+	job = STAILQ_FIRST(&worker->jobs);
+	if (job) {
+		STAILQ_REMOVE_HEAD(&worker->jobs, link);
+	} else {
+		worker->running = false;
+		pthread_cond_broadcast(&worker->changed);
+	}
+	return job;
+}
+
+static void run(struct rfs_fs *fs, struct rfs_job *job)
+{
+	job->run(fs, job);
+	rfs_job_free(fs, job);
+}
 
 static void *worker_main(void *user)
 {
-	struct rfs_fs *fs = user;
+	struct rfs_worker *worker = user;
+	struct rfs_job *job;
 
-	for (;;) {
-		struct rfs_job *job;
-
-		pthread_mutex_lock(&fs->jobs_lock);
-		while (STAILQ_EMPTY(&fs->jobs) && !fs->jobs_stop)
-			pthread_cond_wait(&fs->jobs_work, &fs->jobs_lock);
-		job = STAILQ_FIRST(&fs->jobs);
-		if (job)
-			STAILQ_REMOVE_HEAD(&fs->jobs, link);
-		pthread_mutex_unlock(&fs->jobs_lock);
-		if (!job)
-			return NULL;
-		job->run(fs, job);
-	}
+	while ((job = take_job(worker)))
+		run(worker->fs, job);
+	return NULL;
 }
 
-int rfs_worker_start(struct rfs_fs *fs)
+int rfs_worker_start(struct rfs_worker *worker)
 {
-	fs->jobs_stop = false;
-	return -pthread_create(&fs->jobs_thread, NULL, worker_main, fs);
+	int rc;
+
+	worker->stop = false;
+	worker->running = true;
+	rc = rfs_thread_start(&worker->thread, worker_main, worker);
+	worker->started = rc == 0;
+	return rc;
 }
 
-void rfs_worker_stop(struct rfs_fs *fs)
+static bool ends_until(struct rfs_worker *worker, int64_t until)
 {
-	pthread_mutex_lock(&fs->jobs_lock);
-	fs->jobs_stop = true;
-	pthread_cond_signal(&fs->jobs_work);
-	pthread_mutex_unlock(&fs->jobs_lock);
-	pthread_join(fs->jobs_thread, NULL);
+	RFS_LOCK(&worker->lock);
+
+	worker->stop = true;
+	pthread_cond_broadcast(&worker->changed);
+	while (worker->running && rfs_cond_wait_until(&worker->changed, &worker->lock, until))
+		;
+	return !worker->running;
 }
 
-void rfs_worker_submit(struct rfs_fs *fs, fuse_req_t req, void (*run)(struct rfs_fs *, struct rfs_job *), fuse_ino_t ino,
-		       const char *name, size_t size, off_t offset, bool plus)
+bool rfs_worker_stop(struct rfs_worker *worker, int64_t patience_ns)
 {
-	struct rfs_job *job = malloc(sizeof *job + strlen(name) + 1);
+	bool ended;
 
-	if (!job) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	*job = (struct rfs_job) { .run = run, .req = req, .ino = ino, .size = size, .offset = offset, .plus = plus };
-	strcpy(job->name, name);
-	{
-		RFS_LOCK(&fs->jobs_lock);
-		STAILQ_INSERT_TAIL(&fs->jobs, job, link);
-	}
-	pthread_cond_signal(&fs->jobs_work);
+	if (!worker->started)
+		return true;
+	ended = ends_until(worker, rfs_now_ns() + patience_ns);
+	if (ended)
+		pthread_join(worker->thread, NULL);
+	else
+		pthread_detach(worker->thread);
+	return ended;
+}
+
+void rfs_worker_submit(struct rfs_worker *worker, struct rfs_job *job)
+{
+	RFS_LOCK(&worker->lock);
+	STAILQ_INSERT_TAIL(&worker->jobs, job, link);
+	pthread_cond_broadcast(&worker->changed);
 }

@@ -5,7 +5,13 @@
 
 #include <reservefs/repo.h>
 
-/* The slots reserve and release of a back end whose figures say all that there is to check. */
+/* What a back end whose figures say all that there is to check embeds first, and its slots. */
+struct rfs_counting_repo {
+	struct rfs_repo base;
+	uint64_t reserved_bytes; /* what it counts as promised */
+};
+uint64_t rfs_repo_count_reserved(const struct rfs_repo *repo);
+void rfs_repo_count_adopt(struct rfs_repo *repo, uint64_t reserved_bytes);
 int rfs_repo_count_reserve(struct rfs_repo *repo, uint64_t amount_bytes);
 int rfs_repo_count_release(struct rfs_repo *repo, uint64_t amount_bytes);
 

@@ -15,10 +15,18 @@
 #include "util/checked.h"
 #include "util/cleanup.h"
 
+/* What one fstatvfs said, in bytes. */
+struct measurement {
+	uint64_t total;
+	uint64_t free;
+};
+
 struct disk_repo {
-	struct rfs_repo base;
+	struct rfs_counting_repo counting;
 	int fd;
 	uint64_t capacity_bytes; /* or RFS_CAPACITY_MAX */
+	pthread_mutex_t lock;
+	struct measurement last; /* lock */
 };
 
 /* blocks * block_bytes, at most RFS_BYTES_MAX. */
@@ -31,24 +39,39 @@ static uint64_t to_bytes(uint64_t blocks, uint64_t block_bytes)
 	return rfs_min(bytes, RFS_BYTES_MAX);
 }
 
-static int disk_figures(struct rfs_repo *repo, uint64_t reserved_bytes, struct rfs_figures *ret_figures)
+static int disk_measure(struct rfs_repo *repo)
 {
-	const struct disk_repo *d = (const struct disk_repo *) repo;
-	struct rfs_figures f = {.reserved = reserved_bytes};
+	struct disk_repo *d = (struct disk_repo *) repo;
 	struct statvfs vfs;
-	uint64_t unfilled;
 
 	if (fstatvfs(d->fd, &vfs) < 0)
 		return -errno;
 
-	f.capacity = d->capacity_bytes == RFS_CAPACITY_MAX ? to_bytes(vfs.f_blocks, vfs.f_frsize) : d->capacity_bytes;
-	f.free = to_bytes(vfs.f_bavail, vfs.f_frsize);
-	unfilled = rfs_sub_or_zero(reserved_bytes, f.stored);
+	RFS_LOCK(&d->lock);
+	d->last = (struct measurement){
+		.total = to_bytes(vfs.f_blocks, vfs.f_frsize),
+		.free = to_bytes(vfs.f_bavail, vfs.f_frsize),
+	};
+	return 0;
+}
+
+static struct measurement last_measurement(struct disk_repo *d)
+{
+	RFS_LOCK(&d->lock);
+	return d->last;
+}
+
+static void disk_figures(struct rfs_repo *repo, uint64_t reserved_bytes, struct rfs_figures *ret_figures)
+{
+	struct disk_repo *d = (struct disk_repo *) repo;
+	struct measurement m = last_measurement(d);
+	struct rfs_figures f = {.reserved = reserved_bytes, .free = m.free};
+	uint64_t unfilled = rfs_sub_or_zero(reserved_bytes, f.stored);
+
+	f.capacity = d->capacity_bytes == RFS_CAPACITY_MAX ? m.total : d->capacity_bytes;
 	f.available = rfs_min(rfs_sub_or_zero(f.capacity, reserved_bytes), rfs_sub_or_zero(f.free, unfilled));
 	f.shortfall = rfs_sub_or_zero(unfilled, f.free);
-
 	*ret_figures = f;
-	return 0;
 }
 
 static void disk_close(struct rfs_repo *repo)
@@ -56,12 +79,16 @@ static void disk_close(struct rfs_repo *repo)
 	struct disk_repo *d = (struct disk_repo *) repo;
 
 	rfs_cleanup_fd(&d->fd);
+	pthread_mutex_destroy(&d->lock);
 	free(d);
 }
 
 static const struct rfs_repo_ops disk_ops = {
 	.name = "disk",
+	.measure = disk_measure,
 	.figures = disk_figures,
+	.reserved = rfs_repo_count_reserved,
+	.adopt = rfs_repo_count_adopt,
 	.reserve = rfs_repo_count_reserve,
 	.release = rfs_repo_count_release,
 	.close = disk_close,
@@ -71,6 +98,7 @@ int rfs_repo_open_disk(int dirfd, uint64_t capacity_bytes, struct rfs_repo **ret
 {
 	_cleanup_fd_ int fd = -1;
 	struct disk_repo *d;
+	int r;
 
 	if (capacity_bytes != RFS_CAPACITY_MAX && capacity_bytes > RFS_BYTES_MAX)
 		return -EINVAL;
@@ -83,12 +111,18 @@ int rfs_repo_open_disk(int dirfd, uint64_t capacity_bytes, struct rfs_repo **ret
 	if (!d)
 		return -ENOMEM;
 	*d = (struct disk_repo){
-		.base.ops = &disk_ops,
+		.counting.base.ops = &disk_ops,
 		.fd = fd,
 		.capacity_bytes = capacity_bytes,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
 	fd = -1;
 
-	*ret_repo = &d->base;
+	r = disk_measure(&d->counting.base);
+	if (r < 0) {
+		disk_close(&d->counting.base);
+		return r;
+	}
+	*ret_repo = &d->counting.base;
 	return 0;
 }

@@ -11,11 +11,17 @@
 #include "util/checked.h"
 
 struct quota_repo {
-	struct rfs_repo base;
+	struct rfs_counting_repo counting;
 	uint64_t capacity_bytes;
 };
 
-static int quota_figures(struct rfs_repo *repo, uint64_t reserved_bytes, struct rfs_figures *ret_figures)
+static int quota_measure(struct rfs_repo *repo)
+{
+	(void) repo;
+	return 0;
+}
+
+static void quota_figures(struct rfs_repo *repo, uint64_t reserved_bytes, struct rfs_figures *ret_figures)
 {
 	const struct quota_repo *q = (const struct quota_repo *) repo;
 	uint64_t left = rfs_sub_or_zero(q->capacity_bytes, reserved_bytes);
@@ -27,7 +33,6 @@ static int quota_figures(struct rfs_repo *repo, uint64_t reserved_bytes, struct 
 		.free = left,
 		.available = left,
 	};
-	return 0;
 }
 
 static void quota_close(struct rfs_repo *repo)
@@ -37,7 +42,10 @@ static void quota_close(struct rfs_repo *repo)
 
 static const struct rfs_repo_ops quota_ops = {
 	.name = "quota",
+	.measure = quota_measure,
 	.figures = quota_figures,
+	.reserved = rfs_repo_count_reserved,
+	.adopt = rfs_repo_count_adopt,
 	.reserve = rfs_repo_count_reserve,
 	.release = rfs_repo_count_release,
 	.close = quota_close,
@@ -53,8 +61,8 @@ int rfs_repo_open_quota(uint64_t capacity_bytes, struct rfs_repo **ret_repo)
 	q = malloc(sizeof(*q));
 	if (!q)
 		return -ENOMEM;
-	*q = (struct quota_repo){.base.ops = &quota_ops, .capacity_bytes = capacity_bytes};
+	*q = (struct quota_repo){.counting.base.ops = &quota_ops, .capacity_bytes = capacity_bytes};
 
-	*ret_repo = &q->base;
+	*ret_repo = &q->counting.base;
 	return 0;
 }

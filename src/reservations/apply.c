@@ -37,10 +37,13 @@ static const char *draft_name(const struct rfs_contract *c)
 }
 
 /* Totals that are less than one of their parts were not written by this program. */
-static int refuse_totals(struct rfs_reservations *r)
+static const char wrong_totals[] =
+	"the record \"" RFS_KEY_TOTALS "\" does not match the contracts; unmount and run fsck.reservefs";
+
+static void refuse_totals(struct rfs_request *request)
 {
-	rfs_writer_explain(r, "the record \"" RFS_KEY_TOTALS "\" does not match the contracts; unmount and run fsck.reservefs");
-	return -EIO;
+	request->why = wrong_totals;
+	request->error = -EIO;
 }
 
 static int put_id(struct rfs_reservations *r, const struct rfs_contract *c)
@@ -115,8 +118,10 @@ static int delete_contract(struct rfs_reservations *r, struct rfs_contract *c)
 
 	if (!c->draft.stored)
 		return 0;
-	if (r->draft_totals.contracts == 0)
-		return refuse_totals(r);
+	if (r->draft_totals.contracts == 0) {
+		rfs_why_say(&r->why, wrong_totals);
+		return -EIO;
+	}
 	r->dirty = true;
 	rfs_record_contract_key(draft_name(c), key);
 	rc = rfs_datastore_txn_get(r->ds, key, &value);
@@ -138,16 +143,12 @@ static int delete_contract(struct rfs_reservations *r, struct rfs_contract *c)
 /* Has the Repo count `wanted_bytes` for the contract, if it does not yet. Returns what the request is answered. */
 static int hold(struct rfs_reservations *r, struct rfs_contract *c, struct rfs_request *request)
 {
-	uint64_t wanted = request->size_bytes, available = 0;
+	uint64_t wanted = request->size_bytes;
 	int rc = 0;
 
 	for (int tries = 0; tries < ALL_TRIES; tries++) {
-		if (request->size_bytes == RFS_ALL) {
-			rc = rfs_repo_available(r->repo, &available);
-			if (rc < 0)
-				return rc;
-			wanted = rfs_min(rfs_sum(c->draft.held_bytes, available), RFS_BYTES_MAX);
-		}
+		if (request->size_bytes == RFS_ALL)
+			wanted = rfs_min(rfs_sum(c->draft.held_bytes, rfs_repo_available(r->repo)), RFS_BYTES_MAX);
 		request->wanted_bytes = wanted;
 		if (wanted <= c->draft.held_bytes)
 			return 0;
@@ -157,9 +158,10 @@ static int hold(struct rfs_reservations *r, struct rfs_contract *c, struct rfs_r
 	}
 	if (rc == 0)
 		c->draft.held_bytes = wanted;
-	if (rc == -ENOSPC && rfs_repo_available(r->repo, &available) == 0)
+	if (rc == -ENOSPC)
 		/* What may be written at most, less what it is compared with. */
-		request->available_bytes = rfs_sub_or_zero(rfs_sum(c->draft.held_bytes, available), request->old_size_bytes);
+		request->available_bytes = rfs_sub_or_zero(rfs_sum(c->draft.held_bytes, rfs_repo_available(r->repo)),
+							   request->old_size_bytes);
 	return rc;
 }
 
@@ -174,12 +176,12 @@ static int apply_resize(struct rfs_reservations *r, struct rfs_request *request)
 	}
 	request->old_size_bytes = c->draft.size_bytes;
 	if (c->draft.size_bytes > r->draft_totals.reserved_bytes) {
-		request->error = refuse_totals(r);
+		refuse_totals(request);
 		return 0;
 	}
 	request->error = hold(r, c, request);
 	if (request->error < 0 && request->error != -ENOSPC && request->error != -ENOMEM) {
-		rfs_writer_explain(r, "the storage of the Repo cannot be asked for its free space");
+		request->why = "the storage of the Repo cannot set space aside";
 		request->error = -EIO;
 	}
 	if (request->error < 0 || request->wanted_bytes == c->draft.size_bytes)
@@ -202,7 +204,7 @@ static int apply_remove(struct rfs_reservations *r, struct rfs_request *request)
 	}
 	request->old_size_bytes = c->draft.size_bytes;
 	if (c->draft.size_bytes > r->draft_totals.reserved_bytes) {
-		request->error = refuse_totals(r);
+		refuse_totals(request);
 		return 0;
 	}
 	r->draft_totals.reserved_bytes = rfs_difference(r->draft_totals.reserved_bytes, c->draft.size_bytes);

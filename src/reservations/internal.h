@@ -11,6 +11,8 @@
 
 #include "reservations/record.h"
 #include "util/cleanup.h"
+#include "util/stall.h"
+#include "util/thread.h"
 
 /* Otherwise uthash ends the process where memory is short. */
 #define HASH_NONFATAL_OOM 1
@@ -34,6 +36,10 @@
 /* Ids are given away from a range that is durably granted in steps, so that an id answered to someone is never
  * given away again, even when the contract was lost in a crash. */
 #define RFS_ID_GRANT 8192
+/* For how long a storage that did not answer within RFS_STALL_MS is asked by a thread that is not needed for anything else. */
+#define RFS_SLOW_SECONDS 10
+/* Writers: one to turn, and one to ask the storage. */
+#define RFS_WRITERS_MOST 2
 
 struct rfs_contract {
 	struct rfs_reservations *owner;
@@ -74,7 +80,6 @@ TAILQ_HEAD(rfs_request_list, rfs_request);
 struct rfs_reservations {
 	struct rfs_datastore *ds;
 	struct rfs_repo *repo;
-	pthread_t writer;
 	pthread_mutex_t lock;
 	pthread_cond_t work;
 
@@ -88,6 +93,21 @@ struct rfs_reservations {
 	uint64_t next_id;
 	uint64_t granted_id; /* ids below are durably granted */
 	struct rfs_request_list queue;
+	struct rfs_request_list growing; /* taken from the queue: need more space, and the storage has not said how much it has */
+	bool must_ask;         /* such a one has come to the queue since it was asked */
+	bool measuring;        /* it is being asked */
+	uint64_t asked;        /* how often that was begun */
+	uint64_t answered;     /* the last question that it has answered */
+	int64_t slow_until_ns; /* CLOCK_MONOTONIC; until then only a thread that can be spared asks it */
+	struct rfs_stall stall; /* of whoever turns, while it asks */
+	struct rfs_crew crew;  /* of writers */
+	unsigned threads;      /* of them, are not kept by the storage */
+	int kept;              /* threads that are, and come back if it ever answers; below 0 for the moment between a thread's
+				  return and the news that it was kept */
+	bool turned_by_writer; /* and not by one who leads */
+	uint64_t turns;        /* that have ended */
+	pthread_cond_t ended;  /* a turn, or a thread's work for us */
+	bool closed;           /* the last one that the storage has kept frees everything */
 	unsigned structural; /* RENAME and CREATE requests not answered yet: names are decided by the writer then */
 	struct rfs_contract_list unstored, storing;  /* created, in the order of ids; each list holds a reference */
 	struct rfs_contract_list removed, removing;
@@ -99,7 +119,6 @@ struct rfs_reservations {
 	bool turning; /* a thread does the writer's work: what is queued now it will find */
 	bool stopping;
 	struct rfs_commit_times commit_times;
-	char explanation[256];
 
 	/* The writer's, that is of the thread that set `turning`. */
 	struct rfs_totals_record stored_totals; /* as last committed */
@@ -107,8 +126,8 @@ struct rfs_reservations {
 	struct rfs_contract_list touched;
 	uint64_t owed_bytes; /* released, but the Repo failed to take it back yet */
 	bool suspect;        /* a commit failed: compare with what is on disk before going on */
-	bool unsound;        /* they differ */
 	int deferred_error;  /* of the run in progress */
+	struct rfs_why why;  /* of the transaction in progress, where it cannot go on */
 	bool dirty;          /* the open transaction has changed something */
 };
 
@@ -131,6 +150,8 @@ void rfs_contract_hide_locked(struct rfs_contract *c);     /* it does not exist 
 void rfs_contract_rename_locked(struct rfs_contract *c, char *name);
 
 /* reservations.c */
+void rfs_why_say(struct rfs_why *why, const char *line);
+void rfs_reservations_free(struct rfs_reservations *r);
 struct rfs_time rfs_time_now(void);
 int rfs_peek_locked(struct rfs_reservations *r, const char *name, struct rfs_contract **ret_contract);
 void rfs_defer_locked(struct rfs_reservations *r);
@@ -147,9 +168,23 @@ int rfs_apply_totals(struct rfs_reservations *r);
 void rfs_apply_undo(struct rfs_reservations *r);
 void rfs_apply_release(struct rfs_reservations *r, uint64_t bytes);
 
+/* growth.c: asking the storage; callers hold the lock, and it is let go meanwhile. */
+bool rfs_growth_is_locked(const struct rfs_request *request);
+bool rfs_growth_must_wait_locked(const struct rfs_reservations *r, const struct rfs_request *request);
+bool rfs_growth_put_aside_locked(struct rfs_reservations *r, struct rfs_request *request);
+bool rfs_growth_is_slow_locked(const struct rfs_reservations *r);
+bool rfs_growth_can_turn_locked(const struct rfs_reservations *r);
+bool rfs_growth_can_spare_locked(const struct rfs_reservations *r);
+bool rfs_growth_ask_in_turn_locked(struct rfs_reservations *r);
+void rfs_growth_ask_locked(struct rfs_reservations *r);
+void rfs_growth_refuse(struct rfs_reservations *r);
+void rfs_growth_on_stall(void *reservations);
+
 /* writer.c */
-void rfs_writer_explain(struct rfs_reservations *r, const char *line);
-void *rfs_writer_main(void *reservations);
+void rfs_answer(struct rfs_reservations *r, struct rfs_request *request, int error);
+int rfs_writer_start_locked(struct rfs_reservations *r);
+void rfs_writer_return_ids(struct rfs_reservations *r);
+bool rfs_writer_come_back_locked(struct rfs_reservations *r);
 void rfs_writer_lead(struct rfs_reservations *r);
 bool rfs_writer_oversleeps_locked(const struct rfs_reservations *r);
 

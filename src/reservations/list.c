@@ -17,6 +17,7 @@ struct listing {
 	struct rfs_reservations *r;
 	rfs_list_fn fn;
 	void *user;
+	struct rfs_why *why;
 	struct {
 		uint64_t id;
 		char name[RFS_NAME_MAX + 1];
@@ -80,9 +81,8 @@ static int list_row(void *user, const char *key, const char *name)
 	int rc = rfs_record_id_of_key(key, &id);
 
 	if (rc < 0 || !name || rfs_name_check(name) < 0) {
-		char line[RFS_KEY_MAX + 64];
-		(void) snprintf(line, sizeof line, "the record \"%s\" in the Datastore", key);
-		rfs_writer_explain(l->r, line);
+		if (l->why)
+			(void) snprintf(l->why->text, sizeof l->why->text, "the record \"%s\" in the Datastore", key);
 		return -EBADMSG;
 	}
 	rc = list_fresh_below(l, id);
@@ -127,7 +127,7 @@ static int list_pass(struct listing *l, uint64_t after_id)
 	return rc < 0 ? rc : 0;
 }
 
-int rfs_reservations_list(struct rfs_reservations *r, uint64_t after_id, rfs_list_fn fn, void *user)
+int rfs_reservations_list(struct rfs_reservations *r, uint64_t after_id, rfs_list_fn fn, void *user, struct rfs_why *why)
 {
 	_cleanup_free_ struct listing *l = calloc(1, sizeof *l);
 	int rc;
@@ -137,6 +137,7 @@ int rfs_reservations_list(struct rfs_reservations *r, uint64_t after_id, rfs_lis
 	l->r = r;
 	l->fn = fn;
 	l->user = user;
+	l->why = why;
 	do {
 		rc = list_pass(l, after_id);
 		if (l->fresh_cut)

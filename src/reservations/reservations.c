@@ -5,10 +5,10 @@
  */
 #include "reservations/internal.h"
 
+#include "util/thread.h"
 #include "util/utf8.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -103,16 +103,23 @@ static int check_not_headless(struct rfs_reservations *r, char *ret_message, siz
 	return -EBADMSG;
 }
 
-/* Signals are for the program's own threads: the writer is born with all of them blocked. */
+void rfs_why_say(struct rfs_why *why, const char *line)
+{
+	(void) snprintf(why->text, sizeof why->text, "%s", line);
+}
+
 static int start_writer(struct rfs_reservations *r)
 {
-	sigset_t all, before;
-	int rc;
+	int rc = rfs_stall_init(&r->stall, rfs_growth_on_stall, r);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = -pthread_create(&r->writer, NULL, rfs_writer_main, r);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc < 0)
+		return rc;
+	{
+		RFS_LOCK(&r->lock);
+		rc = rfs_writer_start_locked(r);
+	}
+	if (rc < 0)
+		rfs_stall_done(&r->stall);
 	return rc;
 }
 
@@ -120,7 +127,6 @@ int rfs_reservations_open(struct rfs_datastore *ds, struct rfs_repo *repo, char 
 			  struct rfs_reservations **ret_r)
 {
 	_cleanup_free_ struct rfs_reservations *r = calloc(1, sizeof *r);
-	pthread_condattr_t monotonic;
 	int rc;
 
 	if (!r) {
@@ -130,6 +136,7 @@ int rfs_reservations_open(struct rfs_datastore *ds, struct rfs_repo *repo, char 
 	r->ds = ds;
 	r->repo = repo;
 	TAILQ_INIT(&r->queue);
+	TAILQ_INIT(&r->growing);
 	TAILQ_INIT(&r->unstored);
 	TAILQ_INIT(&r->storing);
 	TAILQ_INIT(&r->removed);
@@ -147,15 +154,17 @@ int rfs_reservations_open(struct rfs_datastore *ds, struct rfs_repo *repo, char 
 	rfs_repo_adopt(repo, r->totals.reserved_bytes);
 
 	pthread_mutex_init(&r->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&r->work, &monotonic);
-	pthread_condattr_destroy(&monotonic);
-	rc = start_writer(r);
+	rc = rfs_cond_init(&r->work);
+	if (rc == 0) {
+		rc = rfs_cond_init(&r->ended);
+		if (rc == 0)
+			rc = start_writer(r);
+		if (rc < 0)
+			pthread_cond_destroy(&r->work);
+	}
 	if (rc < 0) {
 		(void) snprintf(ret_message, message_size, "cannot start a thread: %s", strerror(-rc));
 		rfs_contracts_done(r);
-		pthread_cond_destroy(&r->work);
 		pthread_mutex_destroy(&r->lock);
 		return rc;
 	}
@@ -163,25 +172,70 @@ int rfs_reservations_open(struct rfs_datastore *ds, struct rfs_repo *repo, char 
 	return 0;
 }
 
+void rfs_reservations_free(struct rfs_reservations *r)
+{
+	rfs_contracts_done(r);
+	rfs_repo_close(r->repo);
+	pthread_cond_destroy(&r->ended);
+	pthread_cond_destroy(&r->work);
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+}
+
+/* Waits for the writers, as long as the Datastore lets something be stored now and then. Whether they have ended. */
+static bool wait_for_writers_locked(struct rfs_reservations *r)
+{
+	while (r->threads > 0) {
+		uint64_t before = r->turns;
+		int64_t until = rfs_now_ns() + RFS_CLOSE_PATIENCE_SECONDS * RFS_NS_A_SECOND;
+
+		while (r->threads > 0 && r->turns == before)
+			if (!rfs_cond_wait_until(&r->ended, &r->lock, until))
+				return r->threads == 0;
+	}
+	return true;
+}
+
+/* Whether nobody is kept by the storage any more; who asks a storage that does answer is waited for. */
+static bool wait_for_askers_locked(struct rfs_reservations *r)
+{
+	int64_t until = rfs_now_ns() + RFS_STALL_MS * RFS_NS_A_MS;
+
+	while (r->kept > 0 && rfs_cond_wait_until(&r->ended, &r->lock, until))
+		;
+	return r->kept == 0;
+}
+
+static bool stop_writers(struct rfs_reservations *r)
+{
+	RFS_LOCK(&r->lock);
+	r->stopping = true;
+	pthread_cond_broadcast(&r->work);
+	return wait_for_writers_locked(r);
+}
+
 int rfs_reservations_close(struct rfs_reservations *r)
 {
+	bool free_all;
 	int rc;
 
 	if (!r)
 		return 0;
-	pthread_mutex_lock(&r->lock);
-	r->stopping = true;
-	pthread_cond_signal(&r->work);
-	pthread_mutex_unlock(&r->lock);
-	pthread_join(r->writer, NULL);
-
+	if (!stop_writers(r))
+		return -ETIMEDOUT;
+	rfs_crew_join(&r->crew, &r->lock);
+	rfs_stall_done(&r->stall);
+	rfs_growth_refuse(r);
+	rfs_writer_return_ids(r);
 	rc = TAILQ_EMPTY(&r->unstored) && TAILQ_EMPTY(&r->removed) ? 0 : -EIO;
-	rfs_contracts_done(r);
 	rfs_datastore_close(r->ds);
-	rfs_repo_close(r->repo);
-	pthread_cond_destroy(&r->work);
-	pthread_mutex_destroy(&r->lock);
-	free(r);
+	{
+		RFS_LOCK(&r->lock);
+		free_all = wait_for_askers_locked(r);
+		r->closed = true;
+	}
+	if (free_all)
+		rfs_reservations_free(r);
 	return rc;
 }
 
@@ -362,7 +416,7 @@ void rfs_defer_locked(struct rfs_reservations *r)
 		}
 	}
 	if (!r->turning && (r->deferred == RFS_DEFERRED_SOON || rfs_writer_oversleeps_locked(r)))
-		pthread_cond_signal(&r->work);
+		pthread_cond_broadcast(&r->work);
 }
 
 static void enqueue_locked(struct rfs_reservations *r, struct rfs_request *request)
@@ -371,7 +425,9 @@ static void enqueue_locked(struct rfs_reservations *r, struct rfs_request *reque
 		request->contract->queued++;
 	if (request->verb == RFS_RENAME || request->verb == RFS_CREATE)
 		r->structural++;
-	request->queued = true;
+	request->asked = r->asked;
+	r->must_ask |= rfs_growth_is_locked(request);
+	request->place = RFS_PLACE_QUEUE;
 	TAILQ_INSERT_TAIL(&r->queue, request, link);
 }
 
@@ -507,6 +563,8 @@ static enum next_step decide(struct rfs_reservations *r, struct rfs_request *req
 		return ANSWER;
 	}
 	enqueue_locked(r, request);
+	if (rfs_growth_can_spare_locked(r))
+		return WAKE; /* one who can be spared asks the storage */
 	if (r->turning)
 		return NOTHING; /* who turns looks at the queue again */
 	if (!may_lead)
@@ -533,7 +591,7 @@ void rfs_reservations_submit_and_lead(struct rfs_reservations *r, struct rfs_req
 		break;
 	case WAKE:
 		/* Without the lock, which the writer would only wake up to wait for. */
-		pthread_cond_signal(&r->work);
+		pthread_cond_broadcast(&r->work);
 		break;
 	case LEAD:
 		before(user);
@@ -554,6 +612,7 @@ struct waiter {
 	pthread_cond_t answered;
 	bool done;
 	int error;
+	struct rfs_why *why;
 };
 
 static void wake(struct rfs_request *request, int error)
@@ -562,13 +621,15 @@ static void wake(struct rfs_request *request, int error)
 
 	RFS_LOCK(&w->lock);
 	w->error = error;
+	if (w->why)
+		rfs_why_say(w->why, request->why ? request->why : "");
 	w->done = true;
 	pthread_cond_signal(&w->answered);
 }
 
-int rfs_reservations_perform(struct rfs_reservations *r, struct rfs_request *request)
+int rfs_reservations_perform(struct rfs_reservations *r, struct rfs_request *request, struct rfs_why *why)
 {
-	struct waiter w = { .lock = PTHREAD_MUTEX_INITIALIZER, .answered = PTHREAD_COND_INITIALIZER };
+	struct waiter w = { .lock = PTHREAD_MUTEX_INITIALIZER, .answered = PTHREAD_COND_INITIALIZER, .why = why };
 
 	request->done = wake;
 	request->user = &w;
@@ -586,10 +647,10 @@ bool rfs_request_cancel(struct rfs_reservations *r, struct rfs_request *request)
 {
 	{
 		RFS_LOCK(&r->lock);
-		if (!request->queued)
+		if (request->place == RFS_PLACE_NONE)
 			return false;
-		request->queued = false;
-		TAILQ_REMOVE(&r->queue, request, link);
+		TAILQ_REMOVE(request->place == RFS_PLACE_QUEUE ? &r->queue : &r->growing, request, link);
+		request->place = RFS_PLACE_NONE;
 		if (request->contract)
 			request->contract->queued--;
 		if (request->verb == RFS_RENAME || request->verb == RFS_CREATE)
@@ -605,22 +666,29 @@ void rfs_reservations_totals(struct rfs_reservations *r, struct rfs_totals *ret_
 	*ret_totals = r->totals;
 }
 
-int rfs_reservations_figures(struct rfs_reservations *r, struct rfs_figures *ret_figures, struct rfs_totals *ret_totals)
+int rfs_reservations_measure(struct rfs_reservations *r)
 {
-	struct rfs_totals totals;
+	bool free_all;
 	int rc;
 
-	rfs_reservations_totals(r, &totals);
-	rc = rfs_repo_figures(r->repo, totals.reserved_bytes, ret_figures);
-	if (rc == 0)
-		*ret_totals = totals;
+	{
+		RFS_LOCK(&r->lock);
+		r->kept++;
+	}
+	rc = rfs_repo_measure(r->repo);
+	{
+		RFS_LOCK(&r->lock);
+		free_all = rfs_writer_come_back_locked(r);
+	}
+	if (free_all)
+		rfs_reservations_free(r);
 	return rc;
 }
 
-void rfs_reservations_explain(struct rfs_reservations *r, char *ret_line, size_t size)
+void rfs_reservations_figures(struct rfs_reservations *r, struct rfs_figures *ret_figures, struct rfs_totals *ret_totals)
 {
-	RFS_LOCK(&r->lock);
-	(void) snprintf(ret_line, size, "%s", r->explanation);
+	rfs_reservations_totals(r, ret_totals);
+	rfs_repo_figures(r->repo, ret_totals->reserved_bytes, ret_figures);
 }
 
 void rfs_reservations_commit_times(struct rfs_reservations *r, struct rfs_commit_times *ret_times)

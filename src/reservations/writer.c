@@ -8,6 +8,7 @@
 #include "reservations/internal.h"
 
 #include "util/checked.h"
+#include "util/thread.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -52,12 +53,6 @@ static int commit(struct rfs_reservations *r)
 	return rc;
 }
 
-void rfs_writer_explain(struct rfs_reservations *r, const char *line)
-{
-	RFS_LOCK(&r->lock);
-	(void) snprintf(r->explanation, sizeof r->explanation, "%s", line);
-}
-
 /* After a failed commit: what is on disk must be what was answered, or nothing more is changed. */
 static int check_sound(struct rfs_reservations *r)
 {
@@ -72,11 +67,10 @@ static int check_sound(struct rfs_reservations *r)
 		return rc;
 	rfs_record_encode_totals(&r->stored_totals, expected);
 	if (rc == -ENOENT || strcmp(value.data, expected) != 0) {
-		r->unsound = true;
-		rfs_writer_explain(r, "the Datastore does not hold what was last stored; unmount and run fsck.reservefs");
+		rfs_why_say(&r->why, "the Datastore does not hold what was last stored; unmount and run fsck.reservefs");
 		return -EIO;
 	}
-	r->suspect = r->unsound = false;
+	r->suspect = false;
 	return 0;
 }
 
@@ -132,6 +126,7 @@ static int attempt(struct rfs_reservations *r, struct rfs_item *items, size_t co
 	int rc = rfs_datastore_begin(r->ds);
 
 	*ret_at_commit = false;
+	r->why.text[0] = '\0';
 	if (rc < 0)
 		return rc;
 	{
@@ -194,7 +189,7 @@ static void note_answered(struct rfs_reservations *r, struct rfs_request *reques
 		r->structural--;
 }
 
-static void answer(struct rfs_reservations *r, struct rfs_request *request, int error)
+void rfs_answer(struct rfs_reservations *r, struct rfs_request *request, int error)
 {
 	note_answered(r, request, error);
 	request->done(request, error);
@@ -237,14 +232,16 @@ static int change_error(int error)
 static void settle(struct rfs_reservations *r, struct rfs_item *items, size_t count, int error)
 {
 	if (error < 0) {
-		const char *line = rfs_datastore_explain(r->ds);
-		if (!r->unsound && *line)
-			rfs_writer_explain(r, line);
+		if (r->why.text[0] == '\0')
+			rfs_why_say(&r->why, rfs_datastore_explain(r->ds));
 		error = change_error(error);
 	}
 	for (size_t i = 0; i < count; i++) {
 		if (items[i].kind == RFS_ITEM_REQUEST) {
-			answer(r, items[i].request, error < 0 ? error : items[i].request->error);
+			struct rfs_request *request = items[i].request;
+			if (error < 0)
+				request->why = r->why.text;
+			rfs_answer(r, request, error < 0 ? error : request->error);
 			continue;
 		}
 		if (error < 0)
@@ -294,7 +291,7 @@ bool rfs_writer_oversleeps_locked(const struct rfs_reservations *r)
 	return r->deferred > 0 && (!r->has_alarm || is_before(&r->deferred_until, &r->alarm));
 }
 
-static bool deferred_is_due_locked(struct rfs_reservations *r)
+static bool deferred_is_due_locked(const struct rfs_reservations *r)
 {
 	struct timespec now;
 
@@ -306,19 +303,33 @@ static bool deferred_is_due_locked(struct rfs_reservations *r)
 	return !is_before(&now, &r->deferred_until);
 }
 
-/* With an alarm set the writer need not be told of each deferred change: where those that it waits for were stored
- * meanwhile, it finds that out by itself, and waits on. */
-static void wait_for_work_locked(struct rfs_reservations *r)
+/* What there is to do for a thread that does not write. */
+enum work { WORK_NONE, WORK_TURN, WORK_ASK };
+
+static enum work find_work_locked(const struct rfs_reservations *r)
 {
-	while (r->turning || (!r->stopping && TAILQ_EMPTY(&r->queue) && !deferred_is_due_locked(r))) {
-		r->has_alarm = r->deferred > 0 && !r->turning;
-		r->alarm = r->deferred_until;
-		if (r->has_alarm)
-			pthread_cond_timedwait(&r->work, &r->lock, &r->alarm);
-		else
+	if (!r->turning && (r->stopping || !TAILQ_EMPTY(&r->queue) || rfs_growth_can_turn_locked(r) || deferred_is_due_locked(r)))
+		return WORK_TURN;
+	return rfs_growth_can_spare_locked(r) ? WORK_ASK : WORK_NONE;
+}
+
+/* With an alarm set no writer need be told of each deferred change: where those that it waits for were stored meanwhile,
+ * it finds that out by itself, and waits on. */
+static enum work wait_for_work_locked(struct rfs_reservations *r)
+{
+	enum work work;
+
+	while ((work = find_work_locked(r)) == WORK_NONE) {
+		if (r->deferred == 0 || r->turning || r->has_alarm) {
 			pthread_cond_wait(&r->work, &r->lock);
+			continue;
+		}
+		r->has_alarm = true;
+		r->alarm = r->deferred_until;
+		pthread_cond_timedwait(&r->work, &r->lock, &r->alarm);
 		r->has_alarm = false;
 	}
+	return work;
 }
 
 static void take_deferred_locked(struct rfs_reservations *r, struct batch *batch)
@@ -358,8 +369,13 @@ static void collect_locked(struct rfs_reservations *r, struct batch *batch)
 	if (r->deferred > 0 && !r->store_failing)
 		return;
 	while (batch->count < RFS_BATCH_ITEMS && (request = TAILQ_FIRST(&r->queue))) {
+		if (rfs_growth_must_wait_locked(r, request)) {
+			if (!rfs_growth_put_aside_locked(r, request))
+				return; /* it is this one's turn once the storage was asked again */
+			continue;
+		}
 		TAILQ_REMOVE(&r->queue, request, link);
-		request->queued = false;
+		request->place = RFS_PLACE_NONE;
 		batch->items[batch->count++] = (struct rfs_item) { .kind = RFS_ITEM_REQUEST, .request = request };
 	}
 }
@@ -377,50 +393,143 @@ static void return_ids(struct rfs_reservations *r)
 	(void) rfs_datastore_put(r->ds, RFS_KEY_TOTALS, text);
 }
 
-/* One turn of writing, which `turning` keeps for one thread at a time. The lock is let go meanwhile. False: there was
- * nothing to do. */
-static bool turn_locked(struct rfs_reservations *r)
+enum turn {
+	TURN_DONE,
+	TURN_NOTHING, /* there was nothing to do */
+	TURN_LOST,    /* it took too long to ask the storage, and another thread may have it */
+};
+
+/* One turn of writing, which `turning` keeps for one thread at a time. The lock is let go meanwhile. */
+static enum turn turn_locked(struct rfs_reservations *r)
 {
 	struct batch batch;
 
+	if (rfs_growth_can_turn_locked(r) && !rfs_growth_ask_in_turn_locked(r))
+		return TURN_LOST;
 	collect_locked(r, &batch);
 	if (batch.count == 0)
-		return false;
+		return rfs_growth_can_turn_locked(r) ? TURN_DONE : TURN_NOTHING;
 	pthread_mutex_unlock(&r->lock);
 	run(r, &batch);
 	rfs_datastore_tidy(r->ds);
 	pthread_mutex_lock(&r->lock);
 	note_deferred_locked(r);
-	return true;
+	r->turns++;
+	if (r->stopping)
+		pthread_cond_broadcast(&r->ended);
+	return TURN_DONE;
+}
+
+/* The calling thread is kept by the storage no longer. Whether that lets everything be freed: it was closed meanwhile, and waits
+ * for nobody else. */
+bool rfs_writer_come_back_locked(struct rfs_reservations *r)
+{
+	r->kept--;
+	pthread_cond_broadcast(&r->ended);
+	return r->closed && r->kept == 0;
+}
+
+static void wake_if_needed_locked(struct rfs_reservations *r)
+{
+	if (r->stopping || !TAILQ_EMPTY(&r->queue) || !TAILQ_EMPTY(&r->growing) || deferred_is_due_locked(r) ||
+	    rfs_writer_oversleeps_locked(r))
+		pthread_cond_broadcast(&r->work);
 }
 
 /* The caller has set `turning`, and comes without the lock. */
 void rfs_writer_lead(struct rfs_reservations *r)
 {
-	RFS_LOCK(&r->lock);
-	while (!TAILQ_EMPTY(&r->queue) && turn_locked(r))
-		;
-	r->turning = false;
-	if (r->stopping || deferred_is_due_locked(r) || rfs_writer_oversleeps_locked(r))
-		pthread_cond_signal(&r->work);
+	enum turn turn = TURN_DONE;
+	bool free_all = false;
+
+	{
+		RFS_LOCK(&r->lock);
+		r->turned_by_writer = false;
+		while (turn == TURN_DONE && (!TAILQ_EMPTY(&r->queue) || rfs_growth_can_turn_locked(r)))
+			turn = turn_locked(r);
+		if (turn == TURN_LOST)
+			free_all = rfs_writer_come_back_locked(r);
+		else
+			r->turning = false;
+		wake_if_needed_locked(r);
+	}
+	if (free_all)
+		rfs_reservations_free(r);
 }
 
-void *rfs_writer_main(void *reservations)
+/* What becomes of a writer after some work. */
+enum next {
+	NEXT_GO_ON,
+	NEXT_END,
+	NEXT_LEAVE, /* it was replaced while the storage kept it */
+	NEXT_FREE,  /* and everything was closed */
+};
+
+static enum next come_back_locked(struct rfs_reservations *r)
+{
+	if (rfs_writer_come_back_locked(r))
+		return NEXT_FREE;
+	if (r->closed || r->threads >= RFS_WRITERS_MOST)
+		return NEXT_LEAVE;
+	r->threads++;
+	return NEXT_GO_ON;
+}
+
+static enum next take_turn_locked(struct rfs_reservations *r)
+{
+	enum turn turn;
+
+	r->turning = r->turned_by_writer = true;
+	turn = turn_locked(r);
+	if (turn == TURN_LOST)
+		return come_back_locked(r);
+	r->turning = false;
+	if (turn == TURN_NOTHING)
+		return r->stopping ? NEXT_END : NEXT_GO_ON;
+	return r->stopping && r->store_failing && TAILQ_EMPTY(&r->queue) ? NEXT_END : NEXT_GO_ON;
+}
+
+static enum next ask_locked(struct rfs_reservations *r)
+{
+	r->threads--;
+	r->kept++;
+	rfs_growth_ask_locked(r);
+	return come_back_locked(r);
+}
+
+static void *writer_main(void *reservations)
 {
 	struct rfs_reservations *r = reservations;
-	bool go_on = true;
+	enum next next = NEXT_GO_ON;
 
-	pthread_mutex_lock(&r->lock);
-	while (go_on) {
-		wait_for_work_locked(r);
-		r->turning = true;
-		if (turn_locked(r))
-			go_on = !(r->stopping && r->store_failing && TAILQ_EMPTY(&r->queue));
-		else
-			go_on = !r->stopping;
-		r->turning = false;
+	{
+		RFS_LOCK(&r->lock);
+		while (next == NEXT_GO_ON)
+			next = wait_for_work_locked(r) == WORK_TURN ? take_turn_locked(r) : ask_locked(r);
+		if (next == NEXT_END) {
+			r->threads--;
+			rfs_crew_end(&r->crew);
+		} else {
+			rfs_crew_leave(&r->crew);
+		}
+		wake_if_needed_locked(r);
+		pthread_cond_broadcast(&r->ended);
 	}
-	pthread_mutex_unlock(&r->lock);
-	return_ids(r);
+	if (next == NEXT_FREE)
+		rfs_reservations_free(r);
 	return NULL;
+}
+
+int rfs_writer_start_locked(struct rfs_reservations *r)
+{
+	int rc = rfs_crew_start(&r->crew, writer_main, r);
+
+	r->threads += rc == 0;
+	return rc;
+}
+
+/* All threads have ended but those that the storage keeps. */
+void rfs_writer_return_ids(struct rfs_reservations *r)
+{
+	return_ids(r);
 }

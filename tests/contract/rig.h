@@ -32,6 +32,7 @@ struct rig {
 	struct rig_gate gates[2];
 	const struct rfs_datastore_ops *ops; /* of `inner` by nature */
 	struct rfs_datastore_ops lasting;    /* and as it is used: RIG_MEMORY lasts until rig_close */
+	struct rfs_why why; /* of the last of the requests below */
 	char directory[64]; /* RIG_SQLITE: holds datastore.db, and goes with this rig; else empty */
 };
 

@@ -113,7 +113,7 @@ static void creating_refused(void **state)
 	for (size_t i = 0; i < sizeof bad_names / sizeof *bad_names; i++)
 		assert_int_equal(rig_create(rig, bad_names[i], &none), -EINVAL);
 	memset(too_long.new_name, 'x', sizeof too_long.new_name);
-	assert_int_equal(rfs_reservations_perform(rig->r, &too_long), -ENAMETOOLONG);
+	assert_int_equal(rfs_reservations_perform(rig->r, &too_long, NULL), -ENAMETOOLONG);
 	assert_null(none);
 	rfs_contract_unref(a);
 	rig_expect_sound(rig, 1, 1);
@@ -141,7 +141,7 @@ static void resizing(void **state)
 	struct rfs_time created = stat_of(a).changed, grown;
 	struct rfs_request q = { .verb = RFS_RESIZE, .contract = a, .size_bytes = 4 * GIB };
 
-	assert_int_equal(rfs_reservations_perform(rig->r, &q), 0);
+	assert_int_equal(rfs_reservations_perform(rig->r, &q, NULL), 0);
 	assert_int_equal(q.old_size_bytes, 0);
 	assert_int_equal(q.wanted_bytes, 4 * GIB);
 	grown = stat_of(a).changed;
@@ -149,7 +149,7 @@ static void resizing(void **state)
 	rig_expect_sound(rig, 4 * GIB, 1);
 
 	q = (struct rfs_request) { .verb = RFS_RESIZE, .contract = a, .size_bytes = GIB };
-	assert_int_equal(rfs_reservations_perform(rig->r, &q), 0);
+	assert_int_equal(rfs_reservations_perform(rig->r, &q, NULL), 0);
 	assert_int_equal(q.old_size_bytes, 4 * GIB);
 	assert_int_equal(q.wanted_bytes, GIB);
 	rig_expect_sound(rig, GIB, 1);
@@ -168,7 +168,7 @@ static void resizing_to_the_same(void **state)
 	struct rfs_time changed = stat_of(a).changed;
 	struct rfs_request q = { .verb = RFS_RESIZE, .contract = a, .size_bytes = 7 };
 
-	assert_int_equal(rfs_reservations_perform(rig->r, &q), 0);
+	assert_int_equal(rfs_reservations_perform(rig->r, &q, NULL), 0);
 	assert_int_equal(q.old_size_bytes, 7);
 	assert_int_equal(q.wanted_bytes, 7);
 	assert_int_equal(stat_of(a).changed.seconds, changed.seconds);
@@ -183,12 +183,12 @@ static void resizing_refused(void **state)
 	struct rfs_contract *a = rig_made(rig, "a", 3 * GIB), *b = rig_made(rig, "b", 6 * GIB);
 	struct rfs_request q = { .verb = RFS_RESIZE, .contract = a, .size_bytes = 4 * GIB + 1 };
 
-	assert_int_equal(rfs_reservations_perform(rig->r, &q), -ENOSPC);
+	assert_int_equal(rfs_reservations_perform(rig->r, &q, NULL), -ENOSPC);
 	assert_int_equal(q.old_size_bytes, 3 * GIB);
 	assert_int_equal(q.wanted_bytes, 4 * GIB + 1);
 	assert_int_equal(q.available_bytes, GIB);
 	q = (struct rfs_request) { .verb = RFS_RESIZE, .contract = a, .size_bytes = RFS_BYTES_MAX };
-	assert_int_equal(rfs_reservations_perform(rig->r, &q), -ENOSPC);
+	assert_int_equal(rfs_reservations_perform(rig->r, &q, NULL), -ENOSPC);
 	assert_int_equal(q.available_bytes, GIB);
 	rig_expect_size(rig, "a", 3 * GIB);
 	rig_expect_size(rig, "b", 6 * GIB);
@@ -223,7 +223,7 @@ static void taking_all_that_is_left(void **state)
 	struct rfs_contract *a = rig_made(rig, "a", GIB), *b = rig_made(rig, "b", 3 * GIB);
 	struct rfs_request q = { .verb = RFS_RESIZE, .contract = a, .size_bytes = RFS_ALL };
 
-	assert_int_equal(rfs_reservations_perform(rig->r, &q), 0);
+	assert_int_equal(rfs_reservations_perform(rig->r, &q, NULL), 0);
 	assert_int_equal(q.wanted_bytes, 7 * GIB);
 	assert_int_equal(q.old_size_bytes, GIB);
 	rig_expect_size(rig, "a", 7 * GIB);
@@ -266,7 +266,7 @@ static void removing(void **state)
 
 	assert_int_equal(rig_remove(rig, a), 0);
 	expect_gone(rig, a, "a", id_a);
-	assert_int_equal(rfs_reservations_perform(rig->r, &q), 0);
+	assert_int_equal(rfs_reservations_perform(rig->r, &q, NULL), 0);
 	assert_int_equal(q.old_size_bytes, 5 * GIB);
 	expect_gone(rig, b, "b", id_b);
 	rig_expect_none(rig, "a");
@@ -349,7 +349,7 @@ static void renaming_refused(void **state)
 	for (size_t i = 0; i < sizeof bad_names / sizeof *bad_names; i++)
 		assert_int_equal(rig_rename(rig, a, bad_names[i]), -EINVAL);
 	memset(too_long.new_name, 'x', sizeof too_long.new_name);
-	assert_int_equal(rfs_reservations_perform(rig->r, &too_long), -ENAMETOOLONG);
+	assert_int_equal(rfs_reservations_perform(rig->r, &too_long, NULL), -ENAMETOOLONG);
 	rig_expect_size(rig, "a", 1);
 	rfs_contract_unref(b);
 	rfs_contract_unref(c);
@@ -463,10 +463,10 @@ static void crash_with_contracts(const char *path)
 
 	if (rfs_datastore_open_sqlite(&options, message, sizeof message, &ds) < 0 ||
 	    rfs_repo_open_quota(10 * GIB, &repo) < 0 ||
-	    rfs_reservations_open(ds, repo, message, sizeof message, &r) < 0 || rfs_reservations_perform(r, &made) < 0)
+	    rfs_reservations_open(ds, repo, message, sizeof message, &r) < 0 || rfs_reservations_perform(r, &made, NULL) < 0)
 		_exit(1);
 	struct rfs_request grow = { .verb = RFS_RESIZE, .contract = made.created, .size_bytes = GIB };
-	if (rfs_reservations_perform(r, &grow) < 0 || rfs_reservations_perform(r, &lost) < 0 ||
+	if (rfs_reservations_perform(r, &grow, NULL) < 0 || rfs_reservations_perform(r, &lost, NULL) < 0 ||
 	    rfs_contract_stat(lost.created, &stat) < 0 ||
 	    write(STDOUT_FILENO, &stat.id, sizeof stat.id) != sizeof stat.id)
 		_exit(2);
@@ -878,7 +878,7 @@ static void *meddle(void *user)
 		if (rc == -ENOENT) {
 			struct rfs_request q = { .verb = RFS_CREATE };
 			strcpy(q.new_name, name);
-			rc = rfs_reservations_perform(rig->r, &q);
+			rc = rfs_reservations_perform(rig->r, &q, NULL);
 			c = q.created;
 		}
 		if (rc == -EEXIST)
@@ -947,7 +947,7 @@ static void everybody_meddles_with_everything(void **state)
 		rfs_contract_unref(c);
 	}
 	assert_true(sum <= 10 * GIB);
-	assert_int_equal(rfs_reservations_list(rig->r, 0, add_up, &count), 0);
+	assert_int_equal(rfs_reservations_list(rig->r, 0, add_up, &count, NULL), 0);
 	rig_expect_sound(rig, sum, count);
 	rig_reopen(rig);
 	rig_expect_sound(rig, sum, count);
@@ -1242,11 +1242,11 @@ static void listing_stops_where_it_is_told(void **state)
 	}
 	for (unsigned at = 1; at <= 10; at++) {
 		struct stopper stop = { .stop_at = at, .with = 1 }, fail = { .stop_at = at, .with = -ENOMEM }, rest = { 0 };
-		assert_int_equal(rfs_reservations_list(rig->r, 0, stop_there, &stop), 0);
+		assert_int_equal(rfs_reservations_list(rig->r, 0, stop_there, &stop, NULL), 0);
 		assert_int_equal(stop.calls, at);
-		assert_int_equal(rfs_reservations_list(rig->r, stop.last_id, stop_there, &rest), 0);
+		assert_int_equal(rfs_reservations_list(rig->r, stop.last_id, stop_there, &rest, NULL), 0);
 		assert_int_equal(rest.calls, 10 - (at - 1));
-		assert_int_equal(rfs_reservations_list(rig->r, 0, stop_there, &fail), -ENOMEM);
+		assert_int_equal(rfs_reservations_list(rig->r, 0, stop_there, &fail, NULL), -ENOMEM);
 		assert_int_equal(fail.calls, at);
 	}
 }
@@ -1266,7 +1266,7 @@ static void one_call_lists_all(void **state)
 			rig_gate_close(rig, 0, FAULTY_DATASTORE_BEGIN);
 		}
 	}
-	assert_int_equal(rfs_reservations_list(rig->r, 0, add_up, &count), 0);
+	assert_int_equal(rfs_reservations_list(rig->r, 0, add_up, &count, NULL), 0);
 	rig_gate_open(rig, 0);
 	assert_int_equal(count, MANY);
 }
@@ -1305,7 +1305,7 @@ static void *list_it(void *user)
 {
 	struct lister *lister = user;
 
-	lister->rc = rfs_reservations_list(lister->rig->r, 0, count_stable, &lister->census);
+	lister->rc = rfs_reservations_list(lister->rig->r, 0, count_stable, &lister->census, NULL);
 	return NULL;
 }
 
@@ -1378,7 +1378,7 @@ static void *churn(void *user)
 		int rc;
 
 		(void) snprintf(q.new_name, sizeof q.new_name, "fleeting%u", i % 50);
-		rc = rfs_reservations_perform(churner->rig->r, &q);
+		rc = rfs_reservations_perform(churner->rig->r, &q, NULL);
 		if (rc == 0)
 			rfs_contract_unref(q.created);
 		if (rc < 0 && rc != -EEXIST)
@@ -1422,7 +1422,7 @@ static void listing_while_everything_changes(void **state)
 		do {
 			before = census.last_id;
 			census.left = census.page;
-			assert_int_equal(rfs_reservations_list(rig->r, census.last_id, count_stable, &census), 0);
+			assert_int_equal(rfs_reservations_list(rig->r, census.last_id, count_stable, &census, NULL), 0);
 		} while (census.last_id != before);
 		assert_false(census.out_of_order);
 		for (unsigned i = 0; i < STABLE; i++)
@@ -1433,7 +1433,7 @@ static void listing_while_everything_changes(void **state)
 		pthread_join(threads[i], NULL);
 	assert_int_equal(churner.unexpected, 0);
 	uint64_t count = 0;
-	assert_int_equal(rfs_reservations_list(rig->r, 0, add_up, &count), 0);
+	assert_int_equal(rfs_reservations_list(rig->r, 0, add_up, &count, NULL), 0);
 	rig_expect_sound(rig, 0, count);
 }
 
@@ -1491,7 +1491,8 @@ static void damaged_index_ends_the_listing(void **state)
 	struct rig *rig = rig_of(state);
 	struct rfs_contract *b;
 	struct stopper all = { 0 };
-	char key[RFS_KEY_MAX + 1], line[512], id_key[RFS_KEY_MAX + 1];
+	char key[RFS_KEY_MAX + 1], id_key[RFS_KEY_MAX + 1];
+	struct rfs_why why;
 
 	rfs_contract_unref(rig_made(rig, "a", 1));
 	b = rig_made(rig, "b", 2);
@@ -1499,15 +1500,14 @@ static void damaged_index_ends_the_listing(void **state)
 	rfs_record_id_key(id_of(b), id_key);
 	rfs_contract_unref(b);
 	rig_damage(rig, id_key, ".not a name");
-	assert_int_equal(rfs_reservations_list(rig->r, 0, stop_there, &all), -EBADMSG);
+	assert_int_equal(rfs_reservations_list(rig->r, 0, stop_there, &all, &why), -EBADMSG);
 	assert_int_equal(all.calls, 1);
-	rfs_reservations_explain(rig->r, line, sizeof line);
-	assert_non_null(strstr(line, id_key));
+	assert_non_null(strstr(why.text, id_key));
 	(void) snprintf(key, sizeof key, "id/%s", "zz");
 	rig_damage(rig, id_key, "b");
 	rig_damage(rig, key, "b");
 	memset(&all, 0, sizeof all);
-	assert_int_equal(rfs_reservations_list(rig->r, 0, stop_there, &all), -EBADMSG);
+	assert_int_equal(rfs_reservations_list(rig->r, 0, stop_there, &all, NULL), -EBADMSG);
 	assert_int_equal(all.calls, 3);
 }
 
@@ -1580,7 +1580,8 @@ static void a_record_whose_checksum_is_wrong(void **state)
 	struct rig *rig = rig_of(state);
 	struct rfs_contract *none = NULL;
 	struct stopper all = { 0 };
-	char path[128], line[512];
+	struct rfs_why why;
+	char path[128];
 	sqlite3 *db;
 
 	if (rig->kind != RIG_SQLITE)
@@ -1598,10 +1599,9 @@ static void a_record_whose_checksum_is_wrong(void **state)
 	rig_attach(rig);
 	assert_int_equal(rfs_reservations_lookup(rig->r, "a", &none), -EBADMSG);
 	rig_expect_size(rig, "b", 2);
-	assert_int_equal(rfs_reservations_list(rig->r, 0, stop_there, &all), -EBADMSG);
+	assert_int_equal(rfs_reservations_list(rig->r, 0, stop_there, &all, &why), -EBADMSG);
 	assert_int_equal(all.calls, 0);
-	rfs_reservations_explain(rig->r, line, sizeof line);
-	assert_non_null(strstr(line, "id/0000000000000008"));
+	assert_non_null(strstr(why.text, "id/0000000000000008"));
 	assert_int_equal(totals_of(rig).reserved_bytes, 3);
 }
 

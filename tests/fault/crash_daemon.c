@@ -68,7 +68,8 @@ int main(int argc, char **argv)
 	(void) umount2(argv[5], MNT_DETACH);
 	if (rfs_fs_mount(fs, argv[5]) < 0)
 		return 32;
-	int rc = rfs_fs_run(fs);
+	enum rfs_fs_end end;
+	int rc = rfs_fs_run(fs, &end);
 	rfs_fs_unmount(fs);
 	rfs_fs_free(fs);
 	(void) rfs_reservations_close(options.reservations);

@@ -30,19 +30,31 @@ static struct step_repo *repo_of(struct rfs_repo *repo)
 	return (struct step_repo *) repo;
 }
 
-static int step_figures(struct rfs_repo *repo, uint64_t reserved_bytes, struct rfs_figures *ret_figures)
+static int step_measure(struct rfs_repo *repo)
 {
-	return rfs_repo_figures(repo_of(repo)->inner, reserved_bytes, ret_figures);
+	return rfs_repo_measure(repo_of(repo)->inner);
 }
 
-/* What the front counts is handed on before and taken back after: rfs_repo_adopt tells the front alone. */
+static void step_figures(struct rfs_repo *repo, uint64_t reserved_bytes, struct rfs_figures *ret_figures)
+{
+	rfs_repo_figures(repo_of(repo)->inner, reserved_bytes, ret_figures);
+}
+
+static uint64_t step_reserved(const struct rfs_repo *repo)
+{
+	return rfs_repo_reserved(((const struct step_repo *) repo)->inner);
+}
+
+static void step_adopt(struct rfs_repo *repo, uint64_t reserved_bytes)
+{
+	rfs_repo_adopt(repo_of(repo)->inner, reserved_bytes);
+}
+
 static int step_reserve(struct rfs_repo *repo, uint64_t amount_bytes)
 {
 	struct step_repo *s = repo_of(repo);
-	rfs_repo_adopt(s->inner, repo->reserved_bytes);
 	crash_step(s->steps, "before", "a reserve");
 	int rc = rfs_repo_reserve(s->inner, amount_bytes);
-	repo->reserved_bytes = s->inner->reserved_bytes;
 	crash_step(s->steps, "after", "a reserve");
 	return rc;
 }
@@ -50,10 +62,8 @@ static int step_reserve(struct rfs_repo *repo, uint64_t amount_bytes)
 static int step_release(struct rfs_repo *repo, uint64_t amount_bytes)
 {
 	struct step_repo *s = repo_of(repo);
-	rfs_repo_adopt(s->inner, repo->reserved_bytes);
 	crash_step(s->steps, "before", "a release");
 	int rc = rfs_repo_release(s->inner, amount_bytes);
-	repo->reserved_bytes = s->inner->reserved_bytes;
 	crash_step(s->steps, "after", "a release");
 	return rc;
 }
@@ -66,7 +76,10 @@ static void step_repo_close(struct rfs_repo *repo)
 
 static const struct rfs_repo_ops step_repo_ops = {
 	.name = "steps",
+	.measure = step_measure,
 	.figures = step_figures,
+	.reserved = step_reserved,
+	.adopt = step_adopt,
 	.reserve = step_reserve,
 	.release = step_release,
 	.close = step_repo_close,
@@ -101,7 +114,7 @@ int crash_steps_wrap(struct crash_steps *steps, struct rfs_datastore **ds, struc
 		return rc;
 	}
 	faulty_datastore_arm(*ds, &every_call);
-	*s = (struct step_repo){ .base = { &step_repo_ops, (*repo)->reserved_bytes }, .inner = *repo, .steps = steps };
+	*s = (struct step_repo){ .base = { &step_repo_ops }, .inner = *repo, .steps = steps };
 	*repo = &s->base;
 	return 0;
 }

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * faulty_repo.c: injects the failure of chosen calls of a Repo.
- *
- * The decorator's count of what is reserved is the one that counts. It is handed to the inner Repo before each
- * call that depends on it and taken back after, so that rfs_repo_adopt, which no back end sees, works through it.
+ * faulty_repo.c: injects the failure of chosen calls of a Repo. Invariant: all state is the inner one's.
  */
 #include "faulty_repo.h"
 
@@ -46,12 +43,27 @@ static int strike(struct faulty_repo *f, unsigned int call)
 	return -f->plan.error;
 }
 
-static int faulty_figures(struct rfs_repo *repo, uint64_t reserved_bytes, struct rfs_figures *ret_figures)
+static int faulty_measure(struct rfs_repo *repo)
 {
 	struct faulty_repo *f = faulty(repo);
-	int r = strike(f, FAULTY_REPO_FIGURES);
+	int r = strike(f, FAULTY_REPO_MEASURE);
 
-	return r < 0 ? r : rfs_repo_figures(f->inner, reserved_bytes, ret_figures);
+	return r < 0 ? r : rfs_repo_measure(f->inner);
+}
+
+static void faulty_figures(struct rfs_repo *repo, uint64_t reserved_bytes, struct rfs_figures *ret_figures)
+{
+	rfs_repo_figures(faulty(repo)->inner, reserved_bytes, ret_figures);
+}
+
+static uint64_t faulty_reserved(const struct rfs_repo *repo)
+{
+	return rfs_repo_reserved(((const struct faulty_repo *) repo)->inner);
+}
+
+static void faulty_adopt(struct rfs_repo *repo, uint64_t reserved_bytes)
+{
+	rfs_repo_adopt(faulty(repo)->inner, reserved_bytes);
 }
 
 static int faulty_reserve(struct rfs_repo *repo, uint64_t amount_bytes)
@@ -59,12 +71,7 @@ static int faulty_reserve(struct rfs_repo *repo, uint64_t amount_bytes)
 	struct faulty_repo *f = faulty(repo);
 	int r = strike(f, FAULTY_REPO_RESERVE);
 
-	if (r < 0)
-		return r;
-	rfs_repo_adopt(f->inner, repo->reserved_bytes);
-	r = rfs_repo_reserve(f->inner, amount_bytes);
-	repo->reserved_bytes = f->inner->reserved_bytes;
-	return r;
+	return r < 0 ? r : rfs_repo_reserve(f->inner, amount_bytes);
 }
 
 static int faulty_release(struct rfs_repo *repo, uint64_t amount_bytes)
@@ -72,12 +79,7 @@ static int faulty_release(struct rfs_repo *repo, uint64_t amount_bytes)
 	struct faulty_repo *f = faulty(repo);
 	int r = strike(f, FAULTY_REPO_RELEASE);
 
-	if (r < 0)
-		return r;
-	rfs_repo_adopt(f->inner, repo->reserved_bytes);
-	r = rfs_repo_release(f->inner, amount_bytes);
-	repo->reserved_bytes = f->inner->reserved_bytes;
-	return r;
+	return r < 0 ? r : rfs_repo_release(f->inner, amount_bytes);
 }
 
 static void faulty_close(struct rfs_repo *repo)
@@ -91,7 +93,10 @@ static void faulty_close(struct rfs_repo *repo)
 
 static const struct rfs_repo_ops faulty_ops = {
 	.name = "faulty",
+	.measure = faulty_measure,
 	.figures = faulty_figures,
+	.reserved = faulty_reserved,
+	.adopt = faulty_adopt,
 	.reserve = faulty_reserve,
 	.release = faulty_release,
 	.close = faulty_close,
@@ -104,7 +109,6 @@ int faulty_repo_open(struct rfs_repo *inner, struct rfs_repo **ret_repo)
 	if (!f)
 		return -ENOMEM;
 	f->base.ops = &faulty_ops;
-	f->base.reserved_bytes = inner->reserved_bytes;
 	f->inner = inner;
 	f->plan.calls = FAULTY_REPO_ALL;
 	pthread_mutex_init(&f->lock, NULL);

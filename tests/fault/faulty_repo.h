@@ -12,10 +12,10 @@
 
 /* Which calls are counted, and can fail; a set. */
 enum faulty_repo_calls {
-	FAULTY_REPO_FIGURES = 1 << 0,
+	FAULTY_REPO_MEASURE = 1 << 0,
 	FAULTY_REPO_RESERVE = 1 << 1,
 	FAULTY_REPO_RELEASE = 1 << 2,
-	FAULTY_REPO_ALL = FAULTY_REPO_FIGURES | FAULTY_REPO_RESERVE | FAULTY_REPO_RELEASE,
+	FAULTY_REPO_ALL = FAULTY_REPO_MEASURE | FAULTY_REPO_RESERVE | FAULTY_REPO_RELEASE,
 };
 
 struct faulty_repo_plan {

@@ -338,14 +338,14 @@ static void play_checkpoint(struct scene *s)
 
 	powerloss_watch(&s->rec, &s->live);
 	struct rfs_reservations *r = open_live(s);
-	assert_int_equal(rfs_reservations_perform(r, &q), 0);
+	assert_int_equal(rfs_reservations_perform(r, &q, NULL), 0);
 	struct rfs_contract_stat st;
 	assert_int_equal(rfs_contract_stat(q.created, &st), 0);
 	struct rfs_request grow = { .verb = RFS_RESIZE, .contract = q.created };
 	/* Each change adds a frame or two; 335 frames fill a third of the WAL's room. */
 	for (unsigned i = 0; i < 328; i++) {
 		grow.size_bytes = 1 + i % 2;
-		assert_int_equal(rfs_reservations_perform(r, &grow), 0);
+		assert_int_equal(rfs_reservations_perform(r, &grow, NULL), 0);
 	}
 	rfs_contract_unref(q.created);
 	s->progress.start.contracts[0].id = st.id;

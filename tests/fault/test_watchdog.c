@@ -25,7 +25,7 @@ struct fixture {
 	int manager;
 	struct rfs_datastore *ds;
 	struct rfs_reservations *reservations;
-	struct rfs_watchdog watchdog;
+	struct rfs_watchdog *watchdog;
 	sem_t reached, go_on;
 };
 
@@ -71,7 +71,7 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	rfs_watchdog_stop(&f->watchdog);
+	rfs_watchdog_stop(f->watchdog);
 	int r = rfs_reservations_close(f->reservations);
 	close(f->manager);
 	sem_destroy(&f->reached);
@@ -126,8 +126,8 @@ static void pings_come_with_the_figures(void **state)
 	struct fixture *f = *state;
 	char message[512];
 
-	assert_int_equal(rfs_watchdog_start(&f->watchdog, f->reservations), 0);
-	assert_true(f->watchdog.running);
+	assert_int_equal(rfs_watchdog_start(f->reservations, &f->watchdog), 0);
+	assert_non_null(f->watchdog);
 	for (int i = 0; i < 3; i++) {
 		assert_true(receive(f, DEADLINE_MS, message, sizeof(message)));
 		assert_string_equal(message,
@@ -139,7 +139,7 @@ static void a_datastore_that_fails_stops_them(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(rfs_watchdog_start(&f->watchdog, f->reservations), 0);
+	assert_int_equal(rfs_watchdog_start(f->reservations, &f->watchdog), 0);
 	await_ping(f);
 	faulty_datastore_arm(f->ds, &(struct faulty_datastore_plan) {
 		.calls = FAULTY_DATASTORE_GET | FAULTY_DATASTORE_SCAN, .nth = 1, .persistent = true, .error = EIO });
@@ -166,7 +166,7 @@ static void a_datastore_that_hangs_stops_them(void **state)
 	struct fixture *f = *state;
 	char message[512];
 
-	assert_int_equal(rfs_watchdog_start(&f->watchdog, f->reservations), 0);
+	assert_int_equal(rfs_watchdog_start(f->reservations, &f->watchdog), 0);
 	await_ping(f);
 	faulty_datastore_arm(f->ds, &(struct faulty_datastore_plan) {
 		.calls = FAULTY_DATASTORE_GET | FAULTY_DATASTORE_SCAN, .nth = 1, .before = hang, .user = f });
@@ -184,8 +184,8 @@ static void without_an_interval_the_figures_are_told_once(void **state)
 	char message[512];
 
 	unsetenv("WATCHDOG_USEC");
-	assert_int_equal(rfs_watchdog_start(&f->watchdog, f->reservations), 0);
-	assert_false(f->watchdog.running);
+	assert_int_equal(rfs_watchdog_start(f->reservations, &f->watchdog), 0);
+	assert_null(f->watchdog);
 	assert_true(receive(f, 0, message, sizeof(message)));
 	assert_string_equal(message, "STATUS=0 contracts hold 0 bytes, 1000 bytes are available");
 	assert_false(receive(f, 0, message, sizeof(message)));
@@ -197,14 +197,14 @@ static void for_another_process_or_without_a_manager_there_is_no_thread(void **s
 	char message[512];
 
 	setenv("WATCHDOG_PID", "1", 1);
-	assert_int_equal(rfs_watchdog_start(&f->watchdog, f->reservations), 0);
-	assert_false(f->watchdog.running);
+	assert_int_equal(rfs_watchdog_start(f->reservations, &f->watchdog), 0);
+	assert_null(f->watchdog);
 	assert_true(receive(f, 0, message, sizeof(message)));
 	assert_null(strstr(message, "WATCHDOG"));
 	unsetenv("WATCHDOG_PID");
 	unsetenv("NOTIFY_SOCKET");
-	assert_int_equal(rfs_watchdog_start(&f->watchdog, f->reservations), 0);
-	assert_false(f->watchdog.running);
+	assert_int_equal(rfs_watchdog_start(f->reservations, &f->watchdog), 0);
+	assert_null(f->watchdog);
 	assert_false(receive(f, 0, message, sizeof(message)));
 }
 
@@ -216,8 +216,8 @@ static void an_interval_that_is_no_number_is_none(void **state)
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		setenv("WATCHDOG_USEC", wrong[i], 1);
-		assert_int_equal(rfs_watchdog_start(&f->watchdog, f->reservations), 0);
-		assert_false(f->watchdog.running);
+		assert_int_equal(rfs_watchdog_start(f->reservations, &f->watchdog), 0);
+		assert_null(f->watchdog);
 	}
 }
 
@@ -227,11 +227,11 @@ static void stopping_is_prompt_and_can_be_repeated(void **state)
 
 	/* Ten minutes: it must not wait for the interval to end. */
 	setenv("WATCHDOG_USEC", "1200000000", 1);
-	assert_int_equal(rfs_watchdog_start(&f->watchdog, f->reservations), 0);
+	assert_int_equal(rfs_watchdog_start(f->reservations, &f->watchdog), 0);
 	await_ping(f);
-	rfs_watchdog_stop(&f->watchdog);
-	assert_false(f->watchdog.running);
-	rfs_watchdog_stop(&f->watchdog);
+	assert_true(rfs_watchdog_stop(f->watchdog));
+	f->watchdog = NULL;
+	assert_true(rfs_watchdog_stop(f->watchdog));
 }
 
 int main(void)

@@ -21,7 +21,9 @@ static void *serve(void *user)
 {
 	struct wire *w = user;
 
-	return (void *) (intptr_t) rfs_fs_run(w->fs);
+	enum rfs_fs_end end;
+
+	return (void *) (intptr_t) rfs_fs_run(w->fs, &end);
 }
 
 void wire_open(struct wire *w, struct rfs_datastore *ds, struct rfs_repo *repo)

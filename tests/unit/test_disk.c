@@ -48,6 +48,16 @@ static struct rfs_repo *open_repo(uint64_t capacity_bytes)
 	return repo;
 }
 
+/* Both are to succeed. */
+static struct rfs_figures measured_figures(struct rfs_repo *repo, uint64_t reserved_bytes)
+{
+	struct rfs_figures f;
+
+	assert_int_equal(rfs_repo_measure(repo), 0);
+	rfs_repo_figures(repo, reserved_bytes, &f);
+	return f;
+}
+
 /* A file system of `total` blocks of 4096 bytes with `free` free ones, of which `reserved` are for root. */
 static void fake_blocks(uint64_t total, uint64_t free, uint64_t for_root)
 {
@@ -68,7 +78,7 @@ static void figures_are_in_fragments(void **state)
 
 	(void) state;
 	fake_blocks(1000, 600, 50);
-	assert_int_equal(rfs_repo_figures(repo, 0, &f), 0);
+	f = measured_figures(repo, 0);
 	assert_int_equal(f.capacity, 1000 * 4096);
 	assert_int_equal(f.reserved, 0);
 	assert_int_equal(f.stored, 0);
@@ -84,22 +94,22 @@ static void what_is_promised_is_kept_free(void **state)
 
 	(void) state;
 	fake_blocks(1000, 600, 0);
-	assert_int_equal(rfs_repo_figures(repo, 300 * 4096, &f), 0);
+	f = measured_figures(repo, 300 * 4096);
 	assert_int_equal(f.available, 300 * 4096);
 	assert_int_equal(f.shortfall, 0);
-	assert_int_equal(rfs_repo_figures(repo, 600 * 4096, &f), 0);
+	f = measured_figures(repo, 600 * 4096);
 	assert_int_equal(f.available, 0);
 	assert_int_equal(f.shortfall, 0);
 	/* Others fill the storage. */
 	fake_blocks(1000, 350, 0);
-	assert_int_equal(rfs_repo_figures(repo, 300 * 4096, &f), 0);
+	f = measured_figures(repo, 300 * 4096);
 	assert_int_equal(f.available, 50 * 4096);
 	fake_blocks(1000, 250, 0);
-	assert_int_equal(rfs_repo_figures(repo, 300 * 4096, &f), 0);
+	f = measured_figures(repo, 300 * 4096);
 	assert_int_equal(f.available, 0);
 	assert_int_equal(f.shortfall, 50 * 4096);
 	/* More is promised than there is. */
-	assert_int_equal(rfs_repo_figures(repo, 2000 * 4096, &f), 0);
+	f = measured_figures(repo, 2000 * 4096);
 	assert_int_equal(f.available, 0);
 	assert_int_equal(f.shortfall, 1750 * 4096);
 	rfs_repo_close(repo);
@@ -112,17 +122,17 @@ static void the_capacity_is_a_bound(void **state)
 
 	(void) state;
 	fake_blocks(1000, 600, 0);
-	assert_int_equal(rfs_repo_figures(repo, 0, &f), 0);
+	f = measured_figures(repo, 0);
 	assert_int_equal(f.capacity, 123456);
 	assert_int_equal(f.available, 123456);
-	assert_int_equal(rfs_repo_figures(repo, 123455, &f), 0);
+	f = measured_figures(repo, 123455);
 	assert_int_equal(f.available, 1);
-	assert_int_equal(rfs_repo_figures(repo, 123457, &f), 0);
+	f = measured_figures(repo, 123457);
 	assert_int_equal(f.available, 0);
 
 	/* Beyond what the disk has: the disk decides. */
 	fake_blocks(1000, 2, 0);
-	assert_int_equal(rfs_repo_figures(repo, 0, &f), 0);
+	f = measured_figures(repo, 0);
 	assert_int_equal(f.available, 8192);
 	rfs_repo_close(repo);
 }
@@ -130,15 +140,17 @@ static void the_capacity_is_a_bound(void **state)
 static void a_resized_file_system_is_noticed(void **state)
 {
 	struct rfs_repo *repo = open_repo(RFS_CAPACITY_MAX);
-	uint64_t available;
 
 	(void) state;
 	fake_blocks(1000, 1000, 0);
+	assert_int_equal(rfs_repo_measure(repo), 0);
 	assert_int_equal(rfs_repo_reserve(repo, 1000 * 4096), 0);
 	assert_int_equal(rfs_repo_reserve(repo, 1), -ENOSPC);
 	fake_blocks(1001, 1001, 0);
-	assert_int_equal(rfs_repo_available(repo, &available), 0);
-	assert_int_equal(available, 4096);
+	/* Between two measurements nothing is asked. */
+	assert_int_equal(rfs_repo_available(repo), 0);
+	assert_int_equal(rfs_repo_measure(repo), 0);
+	assert_int_equal(rfs_repo_available(repo), 4096);
 	assert_int_equal(rfs_repo_reserve(repo, 4096), 0);
 	rfs_repo_close(repo);
 }
@@ -150,7 +162,7 @@ static void figures_never_wrap(void **state)
 
 	(void) state;
 	fake_blocks(UINT64_MAX, UINT64_MAX, 0);
-	assert_int_equal(rfs_repo_figures(repo, 1, &f), 0);
+	f = measured_figures(repo, 1);
 	assert_true(f.capacity == RFS_BYTES_MAX);
 	assert_true(f.free == RFS_BYTES_MAX);
 	assert_int_equal(f.stored, 0);
@@ -158,20 +170,20 @@ static void figures_never_wrap(void **state)
 
 	/* 2^52 blocks of 2^12 bytes: 2^64 bytes, which would wrap to 0. */
 	fake_blocks(UINT64_C(1) << 52, UINT64_C(1) << 51, 0);
-	assert_int_equal(rfs_repo_figures(repo, 0, &f), 0);
+	f = measured_figures(repo, 0);
 	assert_true(f.capacity == RFS_BYTES_MAX);
 	assert_true(f.free == RFS_BYTES_MAX);
 	assert_int_equal(f.stored, 0);
 
 	/* Some network file systems tell more free blocks than blocks. */
 	fake_blocks(10, 20, 0);
-	assert_int_equal(rfs_repo_figures(repo, 0, &f), 0);
+	f = measured_figures(repo, 0);
 	assert_int_equal(f.stored, 0);
 	assert_int_equal(f.available, 10 * 4096);
 
 	/* And some tell nothing at all. */
 	fake = (struct statvfs){0};
-	assert_int_equal(rfs_repo_figures(repo, 0, &f), 0);
+	f = measured_figures(repo, 0);
 	assert_int_equal(f.available, 0);
 	assert_int_equal(rfs_repo_reserve(repo, 1), -ENOSPC);
 	rfs_repo_close(repo);
@@ -184,24 +196,22 @@ static void errors_go_up_unchanged(void **state)
 
 	(void) state;
 	fake_blocks(1000, 1000, 0);
+	assert_int_equal(rfs_repo_measure(repo), 0);
 	assert_int_equal(rfs_repo_reserve(repo, 10), 0);
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
-		struct rfs_figures f, untouched;
-		uint64_t bytes = 4711;
+		struct rfs_figures before, after;
 
-		memset(&f, 0x5a, sizeof(f));
-		memset(&untouched, 0x5a, sizeof(untouched));
+		rfs_repo_figures(repo, 10, &before);
 		fake_errno = errors[i];
-		assert_int_equal(rfs_repo_figures(repo, 10, &f), -errors[i]);
-		assert_memory_equal(&f, &untouched, sizeof(f));
-		assert_int_equal(rfs_repo_available(repo, &bytes), -errors[i]);
-		assert_int_equal(bytes, 4711);
-		assert_int_equal(rfs_repo_reserve(repo, 1), -errors[i]);
-		/* What was promised can be given back all the same. */
+		fake.f_bavail = 1;
+		assert_int_equal(rfs_repo_measure(repo), -errors[i]);
+		/* The last measurement still counts. */
+		rfs_repo_figures(repo, 10, &after);
+		assert_memory_equal(&before, &after, sizeof(before));
+		assert_int_equal(rfs_repo_reserve(repo, 1), 0);
 		assert_int_equal(rfs_repo_release(repo, 1), 0);
 	}
-	fake_errno = 0;
-	assert_int_equal(rfs_repo_reserve(repo, 1000 * 4096 - 6), 0);
+	assert_int_equal(rfs_repo_reserve(repo, 1000 * 4096 - 10), 0);
 	assert_int_equal(rfs_repo_reserve(repo, 1), -ENOSPC);
 	rfs_repo_close(repo);
 }
@@ -211,6 +221,10 @@ static void bad_arguments(void **state)
 	struct rfs_repo *repo = NULL;
 
 	(void) state;
+	fake_errno = EIO;
+	assert_int_equal(rfs_repo_open_disk(STDIN_FILENO, RFS_CAPACITY_MAX, &repo), -EIO);
+	assert_null(repo);
+	fake_errno = 0;
 	assert_int_equal(rfs_repo_open_disk(-1, RFS_CAPACITY_MAX, &repo), -EBADF);
 	assert_null(repo);
 	assert_int_equal(rfs_repo_open_disk(STDIN_FILENO, RFS_BYTES_MAX + 1, &repo), -EINVAL);

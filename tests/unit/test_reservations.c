@@ -185,14 +185,12 @@ static void a_commit_that_failed_is_not_tried_again(void **state)
 {
 	struct rig *rig = rig_of(state);
 	struct rfs_contract *a = rig_made(rig, "a", 0);
-	char line[256];
 
 	assert_int_equal(rig_sync(rig), 0);
 	rig_fail(rig, FAULTY_DATASTORE_COMMIT, 1, false, EIO);
 	assert_int_equal(rig_resize(rig, a, GIB), -EIO);
 	assert_int_equal(faulty_datastore_calls(rig->ds), 1);
-	rfs_reservations_explain(rig->r, line, sizeof line);
-	assert_string_equal(line, "this failure was injected by a test");
+	assert_string_equal(rig->why.text, "this failure was injected by a test");
 	rig_expect_size(rig, "a", 0);
 	assert_int_equal(rig_resize(rig, a, GIB), 0);
 	rfs_contract_unref(a);
@@ -228,7 +226,6 @@ static void nothing_goes_on_where_the_disk_says_otherwise(void **state)
 		struct rfs_totals totals;
 		struct rfs_contract *a;
 		struct rig rig;
-		char line[256];
 
 		rig_open(&rig, RIG_MEMORY, 10 * GIB);
 		a = rig_made(&rig, "a", GIB);
@@ -239,8 +236,7 @@ static void nothing_goes_on_where_the_disk_says_otherwise(void **state)
 		faulty_datastore_arm(rig.ds, &plan);
 		for (int again = 0; again < 3; again++) {
 			assert_int_equal(rig_resize(&rig, a, 3 * GIB), -EIO);
-			rfs_reservations_explain(rig.r, line, sizeof line);
-			assert_string_equal(line, "the Datastore does not hold what was last stored; "
+			assert_string_equal(rig.why.text, "the Datastore does not hold what was last stored; "
 						  "unmount and run fsck.reservefs");
 		}
 		/* What was answered before can still be read. */
@@ -591,9 +587,14 @@ static void the_repo_cannot_be_asked(void **state)
 	rig_expect_size(rig, "a", GIB);
 	/* Without having to ask it goes on. */
 	assert_int_equal(rig_resize(rig, a, GIB / 2), 0);
-	rig_fail_repo(rig, FAULTY_REPO_FIGURES, 1, true, EIO);
+	rig_fail_repo(rig, FAULTY_REPO_MEASURE, 1, true, EIO);
 	assert_int_equal(rig_resize(rig, a, RFS_ALL), -EIO);
-	assert_int_equal(rfs_reservations_figures(rig->r, &figures, &totals), -EIO);
+	assert_string_equal(rig->why.text, "the storage of the Repo cannot be asked for its free space: Input/output error");
+	assert_int_equal(rfs_reservations_measure(rig->r), -EIO);
+	/* What was measured before is still known. */
+	rfs_reservations_figures(rig->r, &figures, &totals);
+	assert_int_equal(figures.reserved, GIB / 2);
+	assert_int_equal(figures.capacity, 10 * GIB);
 	rig_fail_repo(rig, FAULTY_REPO_ALL, 0, false, 0);
 	rig_expect_sound(rig, GIB / 2, 1);
 	rfs_contract_unref(a);
@@ -608,12 +609,12 @@ static void the_repo_does_not_take_back(void **state)
 	assert_int_equal(rig_sync(rig), 0);
 	rig_fail_repo(rig, FAULTY_REPO_RELEASE, 1, true, EIO);
 	assert_int_equal(rig_resize(rig, a, GIB), 0);
-	assert_int_equal(rig->repo->reserved_bytes, 10 * GIB);
+	assert_int_equal(rfs_repo_reserved(rig->repo), 10 * GIB);
 	rig_expect_sound(rig, GIB, 2);
 	assert_int_equal(rig_resize(rig, b, 1), -ENOSPC);
 	rig_fail_repo(rig, FAULTY_REPO_ALL, 0, false, 0);
 	assert_int_equal(rig_resize(rig, a, GIB - 1), 0);
-	assert_int_equal(rig->repo->reserved_bytes, GIB - 1);
+	assert_int_equal(rfs_repo_reserved(rig->repo), GIB - 1);
 	assert_int_equal(rig_resize(rig, b, 9 * GIB + 1), 0);
 	rfs_contract_unref(a);
 	rfs_contract_unref(b);
@@ -630,7 +631,7 @@ static void what_failed_holds_no_space(void **state)
 		rig_fail(rig, i % 2 ? FAULTY_DATASTORE_COMMIT : FAULTY_DATASTORE_TXN_PUT, 1, true, EIO);
 		assert_int_equal(rig_resize(rig, a, 10 * GIB), -EIO);
 		assert_int_equal(rig_resize(rig, a, RFS_ALL), -EIO);
-		assert_int_equal(rig->repo->reserved_bytes, GIB);
+		assert_int_equal(rfs_repo_reserved(rig->repo), GIB);
 		rig_fail(rig, FAULTY_DATASTORE_ALL, 0, false, 0);
 	}
 	assert_int_equal(rig_resize(rig, a, 10 * GIB), 0);
@@ -653,7 +654,7 @@ static void lookups_and_listings_fail(void **state)
 	assert_int_equal(rfs_reservations_lookup(rig->r, "a", &none), -EIO);
 	assert_int_equal(rfs_reservations_lookup_id(rig->r, id, &none), -EIO);
 	assert_int_equal(rig_create(rig, "b", &none), -EIO);
-	assert_int_equal(rfs_reservations_list(rig->r, 0, NULL, NULL), -EIO);
+	assert_int_equal(rfs_reservations_list(rig->r, 0, NULL, NULL, NULL), -EIO);
 	assert_null(none);
 	rig_fail(rig, FAULTY_DATASTORE_ALL, 0, false, 0);
 	rig_names(rig, 0, names, sizeof names);
@@ -781,8 +782,7 @@ static void totals_that_are_too_small(void **state)
 	assert_int_equal(rig_remove(rig, a), 0);
 	assert_int_equal(rig_resize(rig, b, 5), -EIO);
 	assert_int_equal(rig_remove(rig, b), -EIO);
-	rfs_reservations_explain(rig->r, text, sizeof text);
-	assert_non_null(strstr(text, "fsck.reservefs"));
+	assert_non_null(strstr(rig->why.text, "fsck.reservefs"));
 	assert_int_equal(stat_of(b).size_bytes, GIB);
 	rfs_contract_unref(a);
 	rfs_contract_unref(b);
