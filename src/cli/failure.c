@@ -4,6 +4,7 @@
  * valid UTF-8 comes out.
  */
 #include "cli/failure.h"
+#include "util/log.h"
 #include "util/utf8.h"
 
 #include <stdarg.h>
@@ -22,8 +23,9 @@ int rfs_fail(struct rfs_failure *failure, int status, int error, const char *for
 
 void rfs_failure_print(const struct rfs_failure *failure)
 {
-	char line[2 * RFS_FAILURE_LINE_MAX];
+	char line[2 * RFS_FAILURE_LINE_MAX], text[sizeof(line) + sizeof("reservefs: \n")];
 
 	rfs_utf8_escape(failure->line, line, sizeof(line));
-	fprintf(stderr, "reservefs: %s\n", line);
+	snprintf(text, sizeof(text), "reservefs: %s\n", line);
+	rfs_log_text(text);
 }

@@ -23,7 +23,8 @@ static void handle(enum fuse_log_level level, const char *format, va_list args)
 		size_t used = strlen(held);
 		vsnprintf(held + used, sizeof(held) - used, format, args);
 	} else if (level == FUSE_LOG_DEBUG) {
-		vfprintf(stderr, format, args);
+		vsnprintf(line, sizeof(line), format, args);
+		rfs_log_text(line);
 	} else {
 		vsnprintf(line, sizeof(line), format, args);
 		line[strcspn(line, "\n")] = '\0';

@@ -6,6 +6,7 @@
 #include "cli/daemon.h"
 #include "cli/options.h"
 #include "cli/service.h"
+#include "util/log.h"
 
 #include <fcntl.h>
 #include <paths.h>
@@ -82,5 +83,6 @@ int main(int argc, char **argv)
 		return fail(&failure);
 	int status = act(&options, &failure);
 	rfs_options_done(&options);
+	rfs_log_stop();
 	return status;
 }

@@ -115,6 +115,7 @@ static int open_reservations(struct service *s, struct rfs_failure *failure)
 	if (!r)
 		r = rfs_privileges_drop(failure); /* the next line starts the first thread */
 	if (!r) {
+		(void) rfs_log_start();
 		r = rfs_reservations_open(ds, repo, message, sizeof(message), &s->reservations);
 		if (r < 0)
 			rfs_fail(failure, RFS_EXIT_SYSTEM, r, "%s", message);

@@ -4,7 +4,8 @@
  *
  * One call makes one line: what a client chose (a name, a value) can neither begin a second line nor send
  * the reader's terminal a control sequence. In no interval of one second are more than LINES_A_SECOND lines of priority
- * LOG_WARNING and less urgent written, and none is lost without being counted.
+ * LOG_WARNING and less urgent written, and none is lost without being counted. Who writes a line never waits for who reads it,
+ * once there is a thread for that.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -18,6 +19,7 @@
 
 #include "util/cleanup.h"
 #include "util/log.h"
+#include "util/logqueue.h"
 #include "util/utf8.h"
 
 #define LINES_A_SECOND 50
@@ -28,8 +30,16 @@
 #define MESSAGE_MAX 2048
 #define LINE_MAX_BYTES 4096
 
+/* In place of a priority: what is not a line of ours. */
+#define TEXT (-1)
+
+/* How long the end waits for whoever reads the lines. */
+#define PATIENCE_MS 500
+
 static atomic_int max_priority = LOG_INFO;
 static atomic_bool to_syslog;
+
+static _Atomic uint64_t unread; /* lines lost since that was last told, because nobody read those before them */
 
 static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;
 /* Under limit_lock. */
@@ -85,14 +95,8 @@ static bool admit(int priority, uint64_t *ret_untold)
 	return true;
 }
 
-/* Writes one line whole, as far as stderr lets us. */
-static void write_stderr(int priority, const char *line)
+static void write_all(const char *at, size_t left)
 {
-	char buffer[LINE_MAX_BYTES];
-	const char *at = buffer;
-	int length = snprintf(buffer, sizeof(buffer), "<%d>%s\n", LOG_PRI(priority), line);
-	size_t left = (size_t) length;
-
 	while (left > 0) {
 		ssize_t n = write(STDERR_FILENO, at, left);
 
@@ -105,12 +109,39 @@ static void write_stderr(int priority, const char *line)
 	}
 }
 
-static void write_line(int priority, const char *line)
+/* Writes one line whole, as far as stderr lets us. */
+static void write_stderr(int priority, const char *line)
 {
-	if (atomic_load(&to_syslog))
+	char buffer[LINE_MAX_BYTES];
+	int length = snprintf(buffer, sizeof(buffer), "<%d>%s\n", LOG_PRI(priority), line);
+
+	write_all(buffer, (size_t) length);
+}
+
+static void write_now(int priority, const char *line)
+{
+	if (priority == TEXT)
+		write_all(line, strlen(line));
+	else if (atomic_load(&to_syslog))
 		syslog(priority, "%s", line);
 	else
 		write_stderr(priority, line);
+}
+
+/* Hands the line to the thread that writes, if there is one. */
+static void write_line(int priority, const char *line)
+{
+	bool lost = false;
+
+	if (!rfs_logqueue_add(priority, line, &lost))
+		write_now(priority, line);
+	if (lost)
+		atomic_fetch_add(&unread, 1);
+}
+
+int rfs_log_start(void)
+{
+	return rfs_logqueue_start(write_now);
 }
 
 /* Copies `message` as one printable line. Unlike rfs_utf8_escape it keeps backslashes: what is logged has
@@ -149,10 +180,27 @@ static void tell_dropped(uint64_t count)
 	write_line(LOG_WARNING, line);
 }
 
-/* At exit no later line will tell the count. */
-__attribute__((destructor)) static void tell_at_exit(void)
+/* As soon as there is room for that line, the ones before it have been read. */
+static void tell_unread(void)
+{
+	uint64_t count = atomic_exchange(&unread, 0);
+	char line[96];
+	bool lost = false;
+
+	if (count == 0)
+		return;
+	snprintf(line, sizeof(line), "%llu earlier lines were lost: nobody read them in time", (unsigned long long) count);
+	if (!rfs_logqueue_add(LOG_WARNING, line, &lost))
+		write_now(LOG_WARNING, line);
+	if (lost)
+		atomic_fetch_add(&unread, count);
+}
+
+static void tell_all_dropped(void)
 {
 	uint64_t untold;
+
+	tell_unread();
 
 	pthread_mutex_lock(&limit_lock);
 	untold = dropped;
@@ -160,6 +208,26 @@ __attribute__((destructor)) static void tell_at_exit(void)
 	pthread_mutex_unlock(&limit_lock);
 	if (untold > 0)
 		tell_dropped(untold);
+}
+
+/* At exit no later line will tell the count. */
+__attribute__((destructor)) static void tell_at_exit(void)
+{
+	tell_all_dropped();
+}
+
+void rfs_log_stop(void)
+{
+	tell_all_dropped();
+	rfs_logqueue_stop(PATIENCE_MS);
+}
+
+void rfs_log_text(const char *text)
+{
+	int saved_errno = errno;
+
+	write_line(TEXT, text);
+	errno = saved_errno;
 }
 
 void rfs_log(int priority, const char *format, ...)
@@ -182,6 +250,7 @@ void rfs_log(int priority, const char *format, ...)
 	va_end(args);
 	escape(message, line, sizeof(line));
 
+	tell_unread();
 	if (untold > 0)
 		tell_dropped(untold);
 	write_line(priority, line);
