@@ -24,6 +24,7 @@ extern "C" {
 
 #define RFS_KEY_MAX 511
 #define RFS_VALUE_MAX 1023
+#define RFS_IDENTITY_MAX 127
 
 /* A value; `data` is NUL-terminated after `length` bytes. */
 struct rfs_value {
@@ -83,6 +84,12 @@ struct rfs_datastore_ops {
 	 * it has answered its callers. */
 	void (*tidy)(struct rfs_datastore *ds);
 
+	/* Moves everything committed so far from where commits are collected to where it stays, as far as nobody reads. */
+	int (*settle)(struct rfs_datastore *ds);
+
+	/* Which one this is, in a word: a copy of it is another one. Constant while it is open. */
+	void (*identity)(struct rfs_datastore *ds, char ret_identity[RFS_IDENTITY_MAX + 1]);
+
 	/* One line that says more about the last failure than its errno does; owned by the Datastore and valid
 	 * until the next call by the same thread. Never NULL. */
 	const char *(*explain)(struct rfs_datastore *ds);
@@ -111,6 +118,8 @@ int rfs_datastore_txn_delete(struct rfs_datastore *ds, const char *key);
 int rfs_datastore_commit(struct rfs_datastore *ds);
 void rfs_datastore_rollback(struct rfs_datastore *ds);
 void rfs_datastore_tidy(struct rfs_datastore *ds);
+int rfs_datastore_settle(struct rfs_datastore *ds); /* by the thread that commits, between two transactions */
+void rfs_datastore_identity(struct rfs_datastore *ds, char ret_identity[RFS_IDENTITY_MAX + 1]);
 const char *rfs_datastore_explain(struct rfs_datastore *ds);
 void rfs_datastore_close(struct rfs_datastore *ds);
 

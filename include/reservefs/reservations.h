@@ -176,6 +176,34 @@ int rfs_reservations_measure(struct rfs_reservations *r);
 /* The Repo's figures by the last measurement, and the sums, all from one instant. */
 void rfs_reservations_figures(struct rfs_reservations *r, struct rfs_figures *ret_figures, struct rfs_totals *ret_totals);
 
+/* What became of the comparison of all contracts' records with the totals. */
+enum rfs_check_state {
+	RFS_CHECK_SOUND, /* they agree, or there is no reason to doubt it */
+	RFS_CHECK_RUNNING,
+	RFS_CHECK_DIFFERS,
+	RFS_CHECK_DAMAGED, /* records cannot be read, so that it cannot be told */
+};
+
+struct rfs_check_result {
+	enum rfs_check_state state;
+	int64_t excess_bytes;     /* by how much the records' sum is above `reserved`; below 0: below it */
+	int64_t excess_contracts; /* the same of their number */
+	uint64_t unreadable;      /* records */
+	bool is_misindexed;       /* the index, by which contracts are listed, does not lead to exactly those */
+};
+
+/* Called once, when it has come to an end, by the thread that checks, with no lock held. It must not call this module. */
+typedef void (*rfs_check_fn)(void *user, const struct rfs_check_result *result);
+
+/*
+ * Where the state was not left by a clean end in the same file, begins to compare all records with the totals, in the
+ * background, with at most a twentieth of a processor. Nothing is corrected. Where the records' sum turns out to be the larger
+ * one, growth is refused with -EIO from then on. Returns 1 where it began, 0 where there is no need, or -EAGAIN or -ENOMEM: no
+ * thread could be had.
+ */
+int rfs_reservations_check(struct rfs_reservations *r, rfs_check_fn fn, void *user);
+void rfs_reservations_check_result(struct rfs_reservations *r, struct rfs_check_result *ret_result);
+
 struct rfs_contract *rfs_contract_ref(struct rfs_contract *contract);
 void rfs_contract_unref(struct rfs_contract *contract);
 

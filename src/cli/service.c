@@ -18,6 +18,7 @@
 #include "util/utf8.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
@@ -127,6 +128,35 @@ static int open_reservations(struct service *s, struct rfs_failure *failure)
 	return r;
 }
 
+static void on_checked(void *user, const struct rfs_check_result *result)
+{
+	const struct service *s = user;
+
+	if (result->state == RFS_CHECK_SOUND)
+		rfs_log(LOG_NOTICE, "all records of %s were checked, and add up", s->node.path);
+	else if (result->state == RFS_CHECK_DAMAGED)
+		rfs_log(LOG_ERR, "records of %s cannot be read (%" PRIu64 "); unmount and run fsck.reservefs", s->node.path,
+			result->unreadable);
+	else
+		rfs_log(LOG_ERR,
+			"the records of %s do not add up: %+" PRId64 " bytes and %+" PRId64
+			" contracts against the totals%s, as in a copy whose parts are of different moments; unmount and run "
+			"fsck.reservefs%s",
+			s->node.path, result->excess_bytes, result->excess_contracts,
+			result->is_misindexed ? ", and the index is another's" : "",
+			result->excess_bytes > 0 ? "; until then nothing more is reserved" : "");
+}
+
+static void check_records(struct service *s)
+{
+	int r = rfs_reservations_check(s->reservations, on_checked, s);
+
+	if (r > 0)
+		rfs_log(LOG_INFO, "%s was not ended cleanly, or is a copy: checking all records in the background", s->node.path);
+	else if (r < 0)
+		rfs_log(LOG_ERR, "cannot start the thread that checks all records: %s", strerror(-r));
+}
+
 /* On the main thread, once the kernel and libfuse have agreed. */
 static void on_ready(void *user)
 {
@@ -145,6 +175,7 @@ static void on_ready(void *user)
 	int r = rfs_watchdog_start(s->reservations, &s->watchdog);
 	if (r < 0)
 		rfs_log(LOG_ERR, "cannot start the watchdog's thread: %s", strerror(-r));
+	check_records(s);
 }
 
 /* REPO's last component, as it can stand in a metric's label. */

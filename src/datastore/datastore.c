@@ -136,6 +136,20 @@ void rfs_datastore_tidy(struct rfs_datastore *ds)
 	ds->ops->tidy(ds);
 }
 
+int rfs_datastore_settle(struct rfs_datastore *ds)
+{
+	assert(!ds->in_transaction);
+	int rc = ds->ops->settle(ds);
+	assert(rc <= 0);
+	return rc;
+}
+
+void rfs_datastore_identity(struct rfs_datastore *ds, char ret_identity[RFS_IDENTITY_MAX + 1])
+{
+	ds->ops->identity(ds, ret_identity);
+	assert(*ret_identity && !strpbrk(ret_identity, " \n"));
+}
+
 const char *rfs_datastore_explain(struct rfs_datastore *ds)
 {
 	const char *text = ds->ops->explain(ds);

@@ -11,7 +11,9 @@
 #include <reservefs/datastore.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -36,6 +38,7 @@ struct memory_datastore {
 	pthread_mutex_t lock;   /* guards `committed`, the pointer */
 	struct node *committed;
 	struct node *pending;   /* what the transaction has made of it; of the transaction's thread */
+	uint64_t number;        /* of this one among all of the process */
 };
 
 /* Records */
@@ -337,6 +340,17 @@ static void memory_tidy(struct rfs_datastore *ds)
 	(void) ds;
 }
 
+static int memory_settle(struct rfs_datastore *ds)
+{
+	(void) ds;
+	return 0;
+}
+
+static void memory_identity(struct rfs_datastore *ds, char ret_identity[RFS_IDENTITY_MAX + 1])
+{
+	(void) snprintf(ret_identity, RFS_IDENTITY_MAX + 1, "memory=%" PRIu64, ((struct memory_datastore *) ds)->number);
+}
+
 static const char *memory_explain(struct rfs_datastore *ds)
 {
 	(void) ds;
@@ -364,9 +378,13 @@ static const struct rfs_datastore_ops memory_ops = {
 	.commit = memory_commit,
 	.rollback = memory_rollback,
 	.tidy = memory_tidy,
+	.settle = memory_settle,
+	.identity = memory_identity,
 	.explain = memory_explain,
 	.close = memory_close,
 };
+
+static _Atomic uint64_t last_number;
 
 int rfs_datastore_open_memory(struct rfs_datastore **ret_ds)
 {
@@ -374,6 +392,7 @@ int rfs_datastore_open_memory(struct rfs_datastore **ret_ds)
 	if (!memory)
 		return -ENOMEM;
 	memory->base.ops = &memory_ops;
+	memory->number = atomic_fetch_add(&last_number, 1) + 1;
 	int rc = pthread_mutex_init(&memory->lock, NULL);
 	if (rc) {
 		free(memory);

@@ -390,6 +390,20 @@ static void sqlite_tidy(struct rfs_datastore *ds)
 	(void) rfs_sqlite_tidy_wal(store);
 }
 
+static int sqlite_settle(struct rfs_datastore *ds)
+{
+	struct rfs_sqlite *store = store_of(ds);
+
+	if (atomic_load(&store->down))
+		return -EIO;
+	return rfs_sqlite_checkpoint(store) < 0 ? -EIO : 0;
+}
+
+static void sqlite_identity(struct rfs_datastore *ds, char ret_identity[RFS_IDENTITY_MAX + 1])
+{
+	strcpy(ret_identity, store_of(ds)->identity);
+}
+
 static const char *sqlite_explain(struct rfs_datastore *ds)
 {
 	return rfs_sqlite_said(store_of(ds));
@@ -433,6 +447,8 @@ static const struct rfs_datastore_ops sqlite_ops = {
 	.commit = sqlite_commit,
 	.rollback = sqlite_rollback,
 	.tidy = sqlite_tidy,
+	.settle = sqlite_settle,
+	.identity = sqlite_identity,
 	.explain = sqlite_explain,
 	.close = sqlite_close,
 };

@@ -77,6 +77,7 @@ struct rfs_sqlite {
 	char *vfs;
 	dev_t device;   /* of the main file; a reopened file must be the same */
 	ino_t inode;
+	char identity[RFS_IDENTITY_MAX + 1];
 	LIST_ENTRY(rfs_sqlite) claimed; /* in sqlite_file.c's list, under its lock */
 	bool is_claimed;
 

@@ -13,9 +13,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
@@ -82,6 +84,18 @@ int rfs_sqlite_resolve(struct rfs_sqlite *store, const char *path)
 	return 0;
 }
 
+/* Device numbers change from one start of the machine to the next; the inode and the moment when it was made do not. A file system
+ * that does not tell the latter gives inodes that are used again, and a copy the same one by chance. */
+static void identify(struct rfs_sqlite *store)
+{
+	struct statx stx;
+
+	if (statx(AT_FDCWD, store->path, 0, STATX_BTIME, &stx) < 0 || !(stx.stx_mask & STATX_BTIME))
+		stx.stx_btime = (struct statx_timestamp) { 0 };
+	snprintf(store->identity, sizeof(store->identity), "inode=%" PRIu64 ",born=%" PRId64 ".%09" PRIu32,
+		 (uint64_t) store->inode, (int64_t) stx.stx_btime.tv_sec, (uint32_t) stx.stx_btime.tv_nsec);
+}
+
 int rfs_sqlite_claim(struct rfs_sqlite *store)
 {
 	struct rfs_sqlite *other;
@@ -99,6 +113,7 @@ int rfs_sqlite_claim(struct rfs_sqlite *store)
 	}
 	store->device = st.st_dev;
 	store->inode = st.st_ino;
+	identify(store);
 	store->is_claimed = true;
 	LIST_INSERT_HEAD(&claims, store, claimed);
 	return 0;

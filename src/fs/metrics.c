@@ -59,6 +59,27 @@ static void add_gauge(struct page *page, const char *pool, const char *name, con
 	add(page, "reservefs_%s{pool=\"%s\"} %" PRIu64 "\n", name, pool, value);
 }
 
+static void add_difference(struct page *page, const char *pool, const char *name, const char *help, int64_t value)
+{
+	add_head(page, name, "gauge", help);
+	add(page, "reservefs_%s{pool=\"%s\"} %" PRId64 "\n", name, pool, value);
+}
+
+static void add_check(struct page *page, struct rfs_fs *fs, const char *pool)
+{
+	struct rfs_check_result result;
+
+	rfs_reservations_check_result(fs->reservations, &result);
+	add_gauge(page, pool, "check_running", "Whether all records are being compared with the totals.",
+		  result.state == RFS_CHECK_RUNNING);
+	add_difference(page, pool, "check_excess_bytes", "By how much the contracts' records add up to more than reserved.",
+		       result.excess_bytes);
+	add_difference(page, pool, "check_excess_contracts", "The same of their number.", result.excess_contracts);
+	add_gauge(page, pool, "check_misindexed", "Whether the index does not lead to exactly the contracts that there are.",
+		  result.is_misindexed);
+	add_gauge(page, pool, "check_damaged_records", "Records that the comparison could not read.", result.unreadable);
+}
+
 static void add_operations(struct page *page, struct rfs_fs *fs, const char *pool)
 {
 	add_head(page, "operations_total", "counter",
@@ -114,6 +135,7 @@ int rfs_metrics_text(struct rfs_fs *fs, char ret_text[RFS_TEXT_MAX], size_t *ret
 	add_gauge(&page, pool, "shortfall_bytes", "Bytes promised, not filled, and no longer free on the storage.",
 		  figures.shortfall);
 	add_gauge(&page, pool, "reservations", "The number of contracts.", totals.contracts);
+	add_check(&page, fs, pool);
 	add_operations(&page, fs, pool);
 	add_commits(&page, fs, pool);
 	add_head(&page, "build_info", "gauge", "Always 1; the labels tell the version.");

@@ -159,6 +159,8 @@ static int check_row(void *user, const struct fsck_row *row)
 		return check_contract(check, row);
 	else if (has_prefix(row->key, RFS_KEY_ID))
 		return check_index(check, row);
+	else if (strcmp(row->key, RFS_KEY_CLEAN) == 0)
+		return 0; /* where it is not as it should be, it only makes the next start look at everything */
 	else if (strcmp(row->key, RFS_KEY_TOTALS) != 0)
 		fsck_problem(check->fsck, row->key, "is no record of a Datastore");
 	else if (!row->value)

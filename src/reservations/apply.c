@@ -40,6 +40,10 @@ static const char *draft_name(const struct rfs_contract *c)
 static const char wrong_totals[] =
 	"the record \"" RFS_KEY_TOTALS "\" does not match the contracts; unmount and run fsck.reservefs";
 
+static const char records_exceed_totals[] =
+	"the records of the contracts add up to more than the record \"" RFS_KEY_TOTALS
+	"\" says, so nothing more is reserved; unmount and run fsck.reservefs";
+
 static void refuse_totals(struct rfs_request *request)
 {
 	request->why = wrong_totals;
@@ -177,6 +181,11 @@ static int apply_resize(struct rfs_reservations *r, struct rfs_request *request)
 	request->old_size_bytes = c->draft.size_bytes;
 	if (c->draft.size_bytes > r->draft_totals.reserved_bytes) {
 		refuse_totals(request);
+		return 0;
+	}
+	if (request->size_bytes > c->draft.held_bytes && rfs_check_forbids_growth(r)) {
+		request->why = records_exceed_totals;
+		request->error = -EIO;
 		return 0;
 	}
 	request->error = hold(r, c, request);

@@ -77,6 +77,30 @@ struct rfs_contract {
 TAILQ_HEAD(rfs_contract_list, rfs_contract);
 TAILQ_HEAD(rfs_request_list, rfs_request);
 
+struct rfs_check_sums {
+	uint64_t contracts;
+	uint64_t reserved_bytes;
+	uint64_t unindexed; /* 0 where the index has exactly these contracts */
+};
+
+/* check.c; guarded by the lock, but for the cursor, which the thread that checks may read without it. */
+struct rfs_check {
+	bool needed;  /* the state is not that of a clean end, and was not checked */
+	bool running; /* there is a thread */
+	rfs_check_fn fn;
+	void *user;
+	pthread_cond_t changed; /* something was published, or it is to end */
+	struct rfs_check_sums rows;
+	uint64_t unreadable;
+	char cursor[RFS_KEY_MAX + 1];  /* records up to this key have been read */
+	bool is_at_end;                /* and all others, too */
+	bool is_reading;
+	bool is_disturbed;                /* meanwhile something was published of a record behind the cursor, */
+	char disturbed[RFS_KEY_MAX + 1]; /* of this one at the first */
+	enum rfs_check_state state;
+	int64_t excess_bytes, excess_contracts;
+};
+
 struct rfs_reservations {
 	struct rfs_datastore *ds;
 	struct rfs_repo *repo;
@@ -89,6 +113,8 @@ struct rfs_reservations {
 	struct rfs_contract *live; /* those that exist, by name */
 	char absent[RFS_ABSENT_NAMES][RFS_NAME_MAX + 1]; /* names that do not exist, each where its hash says; "" none */
 	struct rfs_totals totals;  /* as answered, deferred changes included */
+	struct rfs_check check;
+	bool committing;           /* what is drafted may be stored already, and is not published */
 	uint64_t epoch;            /* counts publications; what was read from the Datastore in an older one is stale */
 	uint64_t next_id;
 	uint64_t granted_id; /* ids below are durably granted */
@@ -180,10 +206,18 @@ void rfs_growth_ask_locked(struct rfs_reservations *r);
 void rfs_growth_refuse(struct rfs_reservations *r);
 void rfs_growth_on_stall(void *reservations);
 
+/* check.c */
+void rfs_check_note_gone_locked(struct rfs_reservations *r, const struct rfs_contract *c);
+void rfs_check_note_there_locked(struct rfs_reservations *r, const struct rfs_contract *c);
+void rfs_check_result_locked(const struct rfs_reservations *r, struct rfs_check_result *ret_result);
+bool rfs_check_forbids_growth(struct rfs_reservations *r);
+/* Whether a clean end may be left behind. */
+bool rfs_check_vouches(struct rfs_reservations *r);
+
 /* writer.c */
 void rfs_answer(struct rfs_reservations *r, struct rfs_request *request, int error);
 int rfs_writer_start_locked(struct rfs_reservations *r);
-void rfs_writer_return_ids(struct rfs_reservations *r);
+void rfs_writer_end(struct rfs_reservations *r);
 bool rfs_writer_come_back_locked(struct rfs_reservations *r);
 void rfs_writer_lead(struct rfs_reservations *r);
 bool rfs_writer_oversleeps_locked(const struct rfs_reservations *r);

@@ -36,6 +36,11 @@ void rfs_record_encode_totals(const struct rfs_totals_record *record, char ret_t
 			record->changed.nanoseconds, record->commits);
 }
 
+void rfs_record_encode_clean(uint64_t commits, const char *identity, char ret_text[RFS_VALUE_MAX + 1])
+{
+	(void) snprintf(ret_text, RFS_VALUE_MAX + 1, "commits=%" PRIu64 " file=%s", commits, identity);
+}
+
 /* Reads `label` and the decimal number behind it, and moves *text past both. */
 static bool take_number(const char **text, const char *label, uint64_t *ret_number)
 {

@@ -31,14 +31,55 @@ int rfs_name_check(const char *name)
 	return 0;
 }
 
+/* Whether the state is the one that was left by a clean end, in the same file. */
+static bool was_ended_cleanly(struct rfs_reservations *r)
+{
+	char identity[RFS_IDENTITY_MAX + 1], expected[RFS_VALUE_MAX + 1];
+	struct rfs_value value;
+
+	rfs_datastore_identity(r->ds, identity);
+	rfs_record_encode_clean(r->stored_totals.commits, identity, expected);
+	return rfs_datastore_get(r->ds, RFS_KEY_CLEAN, &value) == 0 && strcmp(value.data, expected) == 0;
+}
+
+static int put_first_totals(struct rfs_reservations *r)
+{
+	char text[RFS_VALUE_MAX + 1];
+	int rc;
+
+	rfs_record_encode_totals(&r->stored_totals, text);
+	rc = rfs_datastore_txn_put(r->ds, RFS_KEY_TOTALS, text);
+	return rc < 0 ? rc : rfs_datastore_txn_delete(r->ds, RFS_KEY_CLEAN);
+}
+
+/* From here on the state is not that of a clean end any more; that must not be left to the WAL alone, or a copy of the main
+ * file could pass for it. */
+static int store_first_totals(struct rfs_reservations *r)
+{
+	int rc = rfs_datastore_begin(r->ds);
+
+	if (rc < 0)
+		return rc;
+	rc = put_first_totals(r);
+	if (rc < 0) {
+		rfs_datastore_rollback(r->ds);
+		return rc;
+	}
+	rc = rfs_datastore_commit(r->ds);
+	if (rc == 0)
+		(void) rfs_datastore_settle(r->ds);
+	return rc;
+}
+
 /* Reads the totals, or writes the first ones into a Datastore that is empty, and grants the first ids. */
 static int load_totals(struct rfs_reservations *r, char *ret_message, size_t message_size)
 {
 	struct rfs_totals_record *totals = &r->stored_totals;
 	struct rfs_value value;
 	int rc = rfs_datastore_get(r->ds, RFS_KEY_TOTALS, &value);
+	bool is_new = rc == -ENOENT;
 
-	if (rc == -ENOENT) {
+	if (is_new) {
 		*totals = (struct rfs_totals_record) {
 			.next_id = RFS_CONTRACT_ID_FIRST,
 			.changed = rfs_time_now(),
@@ -56,6 +97,7 @@ static int load_totals(struct rfs_reservations *r, char *ret_message, size_t mes
 		(void) snprintf(ret_message, message_size, "cannot read the Datastore: %s", rfs_datastore_explain(r->ds));
 		return rc;
 	}
+	r->check.needed = !is_new && !was_ended_cleanly(r);
 	r->next_id = totals->next_id;
 	r->totals = (struct rfs_totals) {
 		.reserved_bytes = totals->reserved_bytes,
@@ -65,9 +107,7 @@ static int load_totals(struct rfs_reservations *r, char *ret_message, size_t mes
 	totals->next_id = totals->next_id + RFS_ID_GRANT < RFS_CONTRACT_ID_END ? totals->next_id + RFS_ID_GRANT
 									       : RFS_CONTRACT_ID_END;
 	totals->commits++;
-	char text[RFS_VALUE_MAX + 1];
-	rfs_record_encode_totals(totals, text);
-	rc = rfs_datastore_put(r->ds, RFS_KEY_TOTALS, text);
+	rc = store_first_totals(r);
 	if (rc < 0) {
 		(void) snprintf(ret_message, message_size, "cannot write to the Datastore: %s", rfs_datastore_explain(r->ds));
 		return rc;
@@ -154,17 +194,16 @@ int rfs_reservations_open(struct rfs_datastore *ds, struct rfs_repo *repo, char 
 	rfs_repo_adopt(repo, r->totals.reserved_bytes);
 
 	pthread_mutex_init(&r->lock, NULL);
-	rc = rfs_cond_init(&r->work);
-	if (rc == 0) {
-		rc = rfs_cond_init(&r->ended);
-		if (rc == 0)
-			rc = start_writer(r);
-		if (rc < 0)
-			pthread_cond_destroy(&r->work);
-	}
+	(void) rfs_cond_init(&r->work);
+	(void) rfs_cond_init(&r->ended);
+	(void) rfs_cond_init(&r->check.changed);
+	rc = start_writer(r);
 	if (rc < 0) {
 		(void) snprintf(ret_message, message_size, "cannot start a thread: %s", strerror(-rc));
 		rfs_contracts_done(r);
+		pthread_cond_destroy(&r->check.changed);
+		pthread_cond_destroy(&r->ended);
+		pthread_cond_destroy(&r->work);
 		pthread_mutex_destroy(&r->lock);
 		return rc;
 	}
@@ -176,6 +215,7 @@ void rfs_reservations_free(struct rfs_reservations *r)
 {
 	rfs_contracts_done(r);
 	rfs_repo_close(r->repo);
+	pthread_cond_destroy(&r->check.changed);
 	pthread_cond_destroy(&r->ended);
 	pthread_cond_destroy(&r->work);
 	pthread_mutex_destroy(&r->lock);
@@ -185,13 +225,13 @@ void rfs_reservations_free(struct rfs_reservations *r)
 /* Waits for the writers, as long as the Datastore lets something be stored now and then. Whether they have ended. */
 static bool wait_for_writers_locked(struct rfs_reservations *r)
 {
-	while (r->threads > 0) {
+	while (r->threads > 0 || r->check.running) {
 		uint64_t before = r->turns;
 		int64_t until = rfs_now_ns() + RFS_CLOSE_PATIENCE_SECONDS * RFS_NS_A_SECOND;
 
-		while (r->threads > 0 && r->turns == before)
+		while ((r->threads > 0 || r->check.running) && r->turns == before)
 			if (!rfs_cond_wait_until(&r->ended, &r->lock, until))
-				return r->threads == 0;
+				return r->threads == 0 && !r->check.running;
 	}
 	return true;
 }
@@ -211,6 +251,7 @@ static bool stop_writers(struct rfs_reservations *r)
 	RFS_LOCK(&r->lock);
 	r->stopping = true;
 	pthread_cond_broadcast(&r->work);
+	pthread_cond_broadcast(&r->check.changed);
 	return wait_for_writers_locked(r);
 }
 
@@ -226,7 +267,7 @@ int rfs_reservations_close(struct rfs_reservations *r)
 	rfs_crew_join(&r->crew, &r->lock);
 	rfs_stall_done(&r->stall);
 	rfs_growth_refuse(r);
-	rfs_writer_return_ids(r);
+	rfs_writer_end(r);
 	rc = TAILQ_EMPTY(&r->unstored) && TAILQ_EMPTY(&r->removed) ? 0 : -EIO;
 	rfs_datastore_close(r->ds);
 	{

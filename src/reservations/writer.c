@@ -41,15 +41,26 @@ static void count_commit(struct rfs_reservations *r, double seconds)
 		r->commit_times.at_most[i] += seconds <= rfs_commit_bounds_seconds[i];
 }
 
+static void set_committing(struct rfs_reservations *r, bool committing)
+{
+	RFS_LOCK(&r->lock);
+	r->committing = committing;
+	if (!committing)
+		pthread_cond_broadcast(&r->check.changed);
+}
+
 static int commit(struct rfs_reservations *r)
 {
 	struct timespec start;
 	int rc;
 
+	set_committing(r, true);
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	rc = rfs_datastore_commit(r->ds);
 	if (rc == 0)
 		count_commit(r, seconds_since(&start));
+	else
+		set_committing(r, false);
 	return rc;
 }
 
@@ -79,6 +90,7 @@ static void publish_contract_locked(struct rfs_reservations *r, struct rfs_contr
 {
 	bool created = c->draft.exists && !c->exists && !c->storing;
 
+	rfs_check_note_gone_locked(r, c);
 	c->size_bytes = c->draft.size_bytes;
 	c->changed = c->draft.changed;
 	c->stored = c->draft.stored;
@@ -92,6 +104,7 @@ static void publish_contract_locked(struct rfs_reservations *r, struct rfs_contr
 		rfs_contract_show_locked(c);
 		r->totals.contracts++;
 	}
+	rfs_check_note_there_locked(r, c);
 	c->draft.open = false;
 }
 
@@ -118,6 +131,8 @@ static void publish(struct rfs_reservations *r)
 		r->totals.changed = r->draft_totals.changed;
 	r->granted_id = r->draft_totals.next_id;
 	r->epoch++;
+	r->committing = false;
+	pthread_cond_broadcast(&r->check.changed);
 }
 
 /* Applies the items in one transaction. On failure nothing has changed, and no draft is left. */
@@ -380,17 +395,33 @@ static void collect_locked(struct rfs_reservations *r, struct batch *batch)
 	}
 }
 
-/* Takes back the ids that were granted and not given away. That it fails loses nothing but ids. */
-static void return_ids(struct rfs_reservations *r)
+/* The last record of all: the ids that were granted and not given away are taken back and, where all is as it should be, the end was
+ * a clean one. */
+static int put_end(struct rfs_reservations *r, bool is_clean)
 {
-	char text[RFS_VALUE_MAX + 1];
+	char text[RFS_VALUE_MAX + 1], identity[RFS_IDENTITY_MAX + 1];
+	int rc;
 
-	if (r->suspect)
+	rfs_record_encode_totals(&r->stored_totals, text);
+	rc = rfs_datastore_txn_put(r->ds, RFS_KEY_TOTALS, text);
+	if (rc < 0 || !is_clean)
+		return rc;
+	rfs_datastore_identity(r->ds, identity);
+	rfs_record_encode_clean(r->stored_totals.commits, identity, text);
+	return rfs_datastore_txn_put(r->ds, RFS_KEY_CLEAN, text);
+}
+
+/* All threads have ended but those that the storage keeps. That it fails loses nothing but ids, and the next start checks all. */
+void rfs_writer_end(struct rfs_reservations *r)
+{
+	if (r->suspect || rfs_datastore_begin(r->ds) < 0)
 		return;
 	r->stored_totals.next_id = r->next_id;
 	r->stored_totals.commits++;
-	rfs_record_encode_totals(&r->stored_totals, text);
-	(void) rfs_datastore_put(r->ds, RFS_KEY_TOTALS, text);
+	if (put_end(r, !r->store_failing && rfs_check_vouches(r)) == 0)
+		(void) rfs_datastore_commit(r->ds);
+	else
+		rfs_datastore_rollback(r->ds);
 }
 
 enum turn {
@@ -526,10 +557,4 @@ int rfs_writer_start_locked(struct rfs_reservations *r)
 
 	r->threads += rc == 0;
 	return rc;
-}
-
-/* All threads have ended but those that the storage keeps. */
-void rfs_writer_return_ids(struct rfs_reservations *r)
-{
-	return_ids(r);
 }

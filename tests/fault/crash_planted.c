@@ -157,6 +157,16 @@ static void planted_tidy(struct rfs_datastore *ds)
 		rfs_datastore_tidy(of(ds)->inner);
 }
 
+static int planted_settle(struct rfs_datastore *ds)
+{
+	return of(ds)->late ? 0 : rfs_datastore_settle(of(ds)->inner);
+}
+
+static void planted_identity(struct rfs_datastore *ds, char ret_identity[RFS_IDENTITY_MAX + 1])
+{
+	rfs_datastore_identity(of(ds)->inner, ret_identity);
+}
+
 static const char *planted_explain(struct rfs_datastore *ds)
 {
 	return rfs_datastore_explain(of(ds)->inner);
@@ -182,6 +192,8 @@ static const struct rfs_datastore_ops planted_ops = {
 	.commit = planted_commit,
 	.rollback = planted_rollback,
 	.tidy = planted_tidy,
+	.settle = planted_settle,
+	.identity = planted_identity,
 	.explain = planted_explain,
 	.close = planted_close,
 };

@@ -141,6 +141,16 @@ static void faulty_tidy(struct rfs_datastore *ds)
 	(void) after(&s, 0);
 }
 
+static int faulty_settle(struct rfs_datastore *ds)
+{
+	return rfs_datastore_settle(faulty(ds)->inner);
+}
+
+static void faulty_identity(struct rfs_datastore *ds, char ret_identity[RFS_IDENTITY_MAX + 1])
+{
+	rfs_datastore_identity(faulty(ds)->inner, ret_identity);
+}
+
 static const char *faulty_explain(struct rfs_datastore *ds)
 {
 	return was_injected ? "this failure was injected by a test" : rfs_datastore_explain(faulty(ds)->inner);
@@ -167,6 +177,8 @@ static const struct rfs_datastore_ops faulty_ops = {
 	.commit = faulty_commit,
 	.rollback = faulty_rollback,
 	.tidy = faulty_tidy,
+	.settle = faulty_settle,
+	.identity = faulty_identity,
 	.explain = faulty_explain,
 	.close = faulty_close,
 };
