@@ -4,6 +4,7 @@
  * is ready; whatever happens to that one, it never waits for ever.
  */
 #include "cli/daemon.h"
+#include "cli/descriptors.h"
 #include "util/log.h"
 
 #include <errno.h>
@@ -14,17 +15,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* A daemon that kept what its caller had open would make whoever reads the other end wait for ever. */
-static int leave_descriptors(int *pipe_fd)
-{
-	const int keep = STDERR_FILENO + 1;
-
-	if (*pipe_fd != keep && dup3(*pipe_fd, keep, O_CLOEXEC) < 0)
-		return -errno;
-	*pipe_fd = keep;
-	return close_range(keep + 1, ~0U, 0) < 0 ? -errno : 0;
-}
 
 int rfs_daemon_start(struct rfs_daemon *daemon, bool background, struct rfs_failure *failure)
 {
@@ -50,9 +40,12 @@ int rfs_daemon_start(struct rfs_daemon *daemon, bool background, struct rfs_fail
 	if (daemon->child)
 		return 0;
 	signal(SIGPIPE, SIG_IGN);
-	int r = leave_descriptors(&daemon->pipe_fd);
+	/* A daemon that kept what its caller had open would make whoever reads the other end wait for ever. */
+	int r = rfs_descriptors_close(STDERR_FILENO + 1, &daemon->pipe_fd, 1);
 	if (r < 0)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot start a daemon: %s; close some files",
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r,
+				"cannot start a daemon: close_range is refused and /proc/self/fd not to be read (%s); "
+				"mount /proc, or stay in the foreground with -f",
 				strerror(-r));
 	return 0;
 }

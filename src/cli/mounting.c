@@ -5,41 +5,52 @@
  */
 #include "cli/mounting.h"
 #include "cli/fuselog.h"
+#include "cli/mounts.h"
 #include "fs/fs.h"
 #include "util/cleanup.h"
+#include "util/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-/* fusermount3 writes to the stderr that it inherits; a file in memory stands there meanwhile. */
-static int swap_stderr(int *ret_saved)
+/* What stands in the place of stderr while fusermount3 may write to the one that it inherits. */
+struct diversion {
+	int saved; /* the real one */
+	int read_fd;
+};
+
+/* Nobody reads meanwhile, so what does not fit is lost rather than waited for. */
+static int divert_stderr(struct diversion *ret_diversion)
 {
-	_cleanup_fd_ int messages = memfd_create("mount-messages", MFD_CLOEXEC);
-	if (messages < 0)
+	struct diversion d = { .saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3) };
+	int fds[2];
+
+	if (d.saved < 0)
 		return -errno;
-	int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-	if (saved < 0)
-		return -errno;
-	if (dup2(messages, STDERR_FILENO) < 0) {
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0) {
 		int error = errno;
-		close(saved);
+		close(d.saved);
 		return -error;
 	}
-	*ret_saved = saved;
+	dup2(fds[1], STDERR_FILENO);
+	close(fds[1]);
+	d.read_fd = fds[0];
+	*ret_diversion = d;
 	return 0;
 }
 
-static void restore_stderr(int saved, char *ret_text, size_t size)
+static void restore_stderr(struct diversion *d, char *ret_text, size_t size)
 {
 	fflush(stderr);
-	ssize_t length = pread(STDERR_FILENO, ret_text, size - 1, 0);
+	ssize_t length = read(d->read_fd, ret_text, size - 1);
 	ret_text[length > 0 ? length : 0] = '\0';
-	dup2(saved, STDERR_FILENO);
-	close(saved);
+	dup2(d->saved, STDERR_FILENO);
+	close(d->saved);
+	close(d->read_fd);
 }
 
 /* Whether the kernel's side is there: 0 or the errno of opening it. */
@@ -84,23 +95,71 @@ static int fail(const char *path, const char *message, int error, struct rfs_fai
 		permission ? "run as root, or as the owner of that directory" : "check the mount options, see fuse(8)");
 }
 
-int rfs_mounting_do(struct rfs_fs *fs, const char *path, struct rfs_failure *failure)
+/* Names the mount point from the directory that it is in: by its path alone it could not be found any more once that
+ * directory is renamed, or mounted over. */
+static int hold_parent(struct rfs_mounting *m, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *parent = slash && slash > path ? strndup(path, (size_t) (slash - path)) : strdup("/");
+
+	m->path = strdup(path);
+	m->name = slash && slash[1] ? strdup(slash + 1) : strdup(".");
+	if (!parent || !m->path || !m->name)
+		return -ENOMEM;
+	/* Where it cannot be opened the path has to do. */
+	m->parent_fd = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return 0;
+}
+
+static void identify(struct rfs_mounting *m)
+{
+	struct rfs_mount mount;
+
+	if (rfs_mounts_at(AT_FDCWD, m->path, &mount) == 1 && !strcmp(mount.type, RFS_TREE_TYPE)) {
+		m->id = mount.id;
+		m->device = mount.device;
+	} else {
+		rfs_log(LOG_DEBUG, "cannot find the mount on %s in /proc/self/mountinfo", m->path);
+	}
+}
+
+static int mount_quietly(struct rfs_fs *fs, const char *path, struct rfs_failure *failure)
 {
 	char text[1024] = "";
 	char message[256];
-	int saved = -1;
+	struct diversion diversion = { -1, -1 };
 
-	int r = swap_stderr(&saved);
+	int r = divert_stderr(&diversion);
 	if (r < 0)
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot get ready to mount on %s: %s; close some files",
 				path, strerror(-r));
 	rfs_fuselog_hold();
 	r = rfs_fs_mount(fs, path);
-	restore_stderr(saved, text, sizeof(text));
+	restore_stderr(&diversion, text, sizeof(text));
 
 	rfs_fuselog_first_line(text, message, sizeof(message));
 	if (!*message)
 		rfs_fuselog_line(message, sizeof(message));
 	rfs_fuselog_release();
 	return r < 0 ? fail(path, message, r, failure) : 0;
+}
+
+int rfs_mounting_do(struct rfs_mounting *m, struct rfs_fs *fs, const char *path, struct rfs_failure *failure)
+{
+	int r = hold_parent(m, path);
+	if (r < 0)
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "out of memory, mounting on %s; try again", path);
+	r = mount_quietly(fs, path, failure);
+	if (!r)
+		identify(m);
+	return r;
+}
+
+void rfs_mounting_done(struct rfs_mounting *m)
+{
+	if (m->parent_fd >= 0)
+		close(m->parent_fd);
+	free(m->name);
+	free(m->path);
+	*m = RFS_MOUNTING_INIT;
 }

@@ -4,41 +4,28 @@
  * gone.
  */
 #include "cli/mountpoint.h"
+#include "cli/child.h"
+#include "cli/health.h"
 #include "cli/mounts.h"
+#include "util/cleanup.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <paths.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 /* Crashed daemons can have left several mounts on top of each other. */
 #define DEAD_MAX 64
 
-/* How long one that was killed may take to be gone, and one that is alive to answer. */
+/* How long one that was killed may take to be gone. */
 #define DYING_MS 10000
-#define ANSWER_MS 5000
 #define POLL_MS 5
-
-/* Of a tree of this kind. */
-enum health {
-	NONE, /* none is there */
-	ALIVE,
-	DEAD, /* its daemon is gone */
-	HUNG, /* its daemon does not answer */
-};
-
-extern char **environ;
 
 static int fail_find(struct rfs_failure *failure, const char *given, int error)
 {
@@ -99,51 +86,21 @@ static int look(const struct rfs_mountpoint *mp, const struct rfs_node *node, bo
 	return 0;
 }
 
-static bool wait_child(pid_t pid, int *ret_status)
+/* How the tree on `path` is. */
+static enum rfs_health ask(const char *path)
 {
-	const struct timespec pause = { .tv_nsec = POLL_MS * 1000000L };
+	_cleanup_fd_ int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 
-	for (int waited_ms = 0; waited_ms < ANSWER_MS; waited_ms += POLL_MS) {
-		if (waitpid(pid, ret_status, WNOHANG) == pid)
-			return true;
-		nanosleep(&pause, NULL);
-	}
-	kill(pid, SIGKILL);
-	waitpid(pid, ret_status, 0);
-	return false;
-}
-
-/*
- * How the tree on `path` is. Asked by statfs, because stat is answered from what the kernel has kept of the root; and
- * by a process of its own, because a daemon that does not answer makes whoever asks wait for ever. Before there are
- * threads.
- */
-static enum health ask(const char *path)
-{
-	int status;
-
-	if (!rfs_mounts_has_tree(path))
-		return NONE;
-	fflush(NULL);
-	pid_t pid = fork();
-	if (pid == 0) {
-		struct statfs fs;
-		_exit(statfs(path, &fs) < 0 && errno == ENOTCONN ? DEAD : ALIVE);
-	}
-	if (pid < 0)
-		return ALIVE;
-	if (!wait_child(pid, &status))
-		return HUNG;
-	return WIFEXITED(status) && WEXITSTATUS(status) == DEAD ? DEAD : ALIVE;
+	return fd >= 0 && rfs_mounts_is_tree(fd, path) ? rfs_health_of(fd) : RFS_HEALTH_NONE;
 }
 
 /* As ask. A daemon that is killed lets go of its lock a moment before the kernel knows that its mount is dead. */
-static enum health ask_until_dead(const char *path)
+static enum rfs_health ask_until_dead(const char *path)
 {
 	const struct timespec pause = { .tv_nsec = POLL_MS * 1000000L };
-	enum health health = ask(path);
+	enum rfs_health health = ask(path);
 
-	for (int waited_ms = 0; health == ALIVE && waited_ms < DYING_MS; waited_ms += POLL_MS) {
+	for (int waited_ms = 0; health == RFS_HEALTH_ALIVE && waited_ms < DYING_MS; waited_ms += POLL_MS) {
 		nanosleep(&pause, NULL);
 		health = ask(path);
 	}
@@ -156,35 +113,35 @@ int rfs_mountpoint_find(struct rfs_mountpoint *mp, const char *given, const stru
 	mp->path = realpath(given, NULL);
 	if (!mp->path)
 		return fail_find(failure, given, errno);
-	enum health health = rfs_node_was_served_on(node, mp->path) ? ask_until_dead(mp->path) : ask(mp->path);
-	if (health == HUNG)
+	enum rfs_health health = rfs_node_was_served_on(node, mp->path) ? ask_until_dead(mp->path) : ask(mp->path);
+	if (health == RFS_HEALTH_HUNG)
 		return rfs_fail(failure, RFS_EXIT_MOUNT, -EBUSY,
 				"the tree that is mounted on %s does not answer; end its daemon and unmount it first",
 				mp->path);
-	mp->dead = health == DEAD;
+	mp->dead = health == RFS_HEALTH_DEAD;
 	return mp->dead ? 0 : look(mp, node, nonempty, failure);
 }
 
-/* What a user without privileges has for it. 0, or a negative errno. */
-static int run_fusermount(const char *path)
+/* What others have mounted in a dead tree would go with it. */
+static bool lies_inside(const struct rfs_mount *mount, void *user)
 {
-	const char *const argv[] = { "fusermount3", "-u", "-z", "-q", "--", path, NULL };
-	posix_spawn_file_actions_t actions;
-	pid_t pid;
-	int status;
+	const struct rfs_mount *dead = user;
 
-	if (posix_spawn_file_actions_init(&actions))
-		return -ENOMEM;
-	int r = posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, _PATH_DEVNULL, O_WRONLY, 0);
-	if (!r)
-		r = posix_spawnp(&pid, argv[0], &actions, NULL, (char *const *) argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	if (r)
-		return -r;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EPERM;
+	return mount->parent_id == dead->id;
+}
+
+static int take_away(const char *path)
+{
+	const char *const fusermount[] = { "fusermount3", "-u", "-z", "-q", "--", path, NULL };
+	struct rfs_mount dead;
+
+	if (rfs_mounts_at(AT_FDCWD, path, &dead) == 1 && rfs_mounts_each(0, lies_inside, &dead) == 1)
+		return -EBUSY;
+	if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+		return 0;
+	if (errno != EPERM)
+		return -errno;
+	return rfs_child_run(fusermount, true) == 0 ? 0 : -EPERM;
 }
 
 int rfs_mountpoint_clear(struct rfs_mountpoint *mp, const struct rfs_node *node, bool nonempty,
@@ -192,10 +149,13 @@ int rfs_mountpoint_clear(struct rfs_mountpoint *mp, const struct rfs_node *node,
 {
 	if (!mp->dead)
 		return 0;
-	for (int i = 0; i < DEAD_MAX && ask(mp->path) == DEAD; i++) {
-		int r = umount2(mp->path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
-		if (r == -EPERM)
-			r = run_fusermount(mp->path);
+	for (int i = 0; i < DEAD_MAX && ask(mp->path) == RFS_HEALTH_DEAD; i++) {
+		int r = take_away(mp->path);
+		if (r == -EBUSY)
+			return rfs_fail(failure, RFS_EXIT_MOUNT, r,
+					"cannot take away the mount that a crashed daemon left on %s: another file system is mounted in it; "
+					"unmount that one first, see findmnt -R %s",
+					mp->path, mp->path);
 		if (r < 0)
 			return rfs_fail(
 				failure, RFS_EXIT_MOUNT, r,

@@ -32,6 +32,7 @@ struct service {
 	struct rfs_daemon *daemon;
 	struct rfs_node node;
 	struct rfs_mountpoint mountpoint;
+	struct rfs_mounting mounting;
 	struct rfs_reservations *reservations;
 	struct rfs_fs *fs;
 	struct rfs_watchdog *watchdog;
@@ -241,7 +242,7 @@ static int mount_and_serve(struct service *s, struct rfs_failure *failure)
 	rfs_signals_hold();
 	/* Before it is true, because afterwards the disk of REPO is not waited for. */
 	rfs_node_record(&s->node, s->mountpoint.path);
-	int r = rfs_mounting_do(s->fs, s->mountpoint.path, failure);
+	int r = rfs_mounting_do(&s->mounting, s->fs, s->mountpoint.path, failure);
 	if (r < 0)
 		return r;
 	rfs_fuselog_hold();
@@ -264,8 +265,8 @@ static int mount_and_serve(struct service *s, struct rfs_failure *failure)
 /* All that was answered gets durable here, so what it says counts even where another failure came first. */
 static int close_all(struct service *s, int r, struct rfs_failure *failure)
 {
-	if (s->fs)
-		rfs_fs_unmount(s->fs);
+	if (s->mounting.path) /* where its disk hangs, nothing is done there */
+		rfs_mounting_undo(&s->mounting, s->fs, r == -ETIMEDOUT ? -1 : s->node.state_fd);
 	rfs_fs_free(s->fs);
 	/* What keeps its threads keeps it open, too. */
 	int closed = r == -ETIMEDOUT ? 0 : rfs_reservations_close(s->reservations);
@@ -282,6 +283,7 @@ static int close_all(struct service *s, int r, struct rfs_failure *failure)
 			     s->node.path, strerror(-closed));
 	if (!r)
 		rfs_log(LOG_NOTICE, "%s is no longer served", s->node.path);
+	rfs_mounting_done(&s->mounting);
 	rfs_mountpoint_done(&s->mountpoint);
 	rfs_node_done(&s->node);
 	return r;
@@ -299,7 +301,9 @@ int rfs_service_check(const struct rfs_options *options, struct rfs_failure *fai
 
 int rfs_service_run(const struct rfs_options *options, struct rfs_daemon *daemon, struct rfs_failure *failure)
 {
-	struct service s = { .options = options, .daemon = daemon, .node = RFS_NODE_INIT };
+	struct service s = {
+		.options = options, .daemon = daemon, .node = RFS_NODE_INIT, .mounting = RFS_MOUNTING_INIT,
+	};
 	int r;
 
 	umask(077);

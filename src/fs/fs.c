@@ -9,6 +9,8 @@
 #include "util/thread.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/uio.h>
 
@@ -181,18 +183,37 @@ int rfs_fs_run(struct rfs_fs *fs, enum rfs_fs_end *ret_end)
 	return rc < 0 ? rc : stopped;
 }
 
-void rfs_fs_unmount(struct rfs_fs *fs)
+bool rfs_fs_is_connected(const struct rfs_fs *fs)
 {
-	if (fs->mounted)
-		fuse_session_unmount(fs->session);
+	struct pollfd connection = { .fd = fuse_session_fd(fs->session) };
+
+	return fs->mounted && poll(&connection, 1, 0) >= 0 && !(connection.revents & POLLERR);
+}
+
+/*
+ * libfuse unmounts whatever is on the path that it once mounted on, unless it finds the connection broken. So it gets to see
+ * the end of a pipe that nobody reads in its place.
+ */
+void rfs_fs_disconnect(struct rfs_fs *fs)
+{
+	int broken[2];
+
+	if (!fs->mounted)
+		return;
 	fs->mounted = false;
+	if (pipe2(broken, O_CLOEXEC) < 0)
+		return; /* the session's end closes it, and loses a string */
+	close(broken[0]);
+	if (dup3(broken[1], fuse_session_fd(fs->session), O_CLOEXEC) >= 0)
+		fuse_session_unmount(fs->session);
+	close(broken[1]);
 }
 
 void rfs_fs_free(struct rfs_fs *fs)
 {
 	if (!fs)
 		return;
-	rfs_fs_unmount(fs);
+	rfs_fs_disconnect(fs);
 	if (fs->left_behind)
 		return;
 	if (fs->session)

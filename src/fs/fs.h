@@ -10,6 +10,7 @@
 #define RFS_FS_FS_H
 
 #include <reservefs/reservations.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct fuse_args;
@@ -50,8 +51,12 @@ enum rfs_fs_end {
  */
 int rfs_fs_run(struct rfs_fs *fs, enum rfs_fs_end *ret_end);
 
-/* Unmounts, where that is still to be done. */
-void rfs_fs_unmount(struct rfs_fs *fs);
+/* Whether the kernel still holds the other end: the tree is mounted somewhere, or in use. */
+bool rfs_fs_is_connected(const struct rfs_fs *fs);
+
+/* Lets go of the connection; whoever uses the tree sees that from then on. No mount is taken away: what it is mounted on is
+ * the caller's to know. After rfs_fs_run. */
+void rfs_fs_disconnect(struct rfs_fs *fs);
 
 /* Also where some of its threads are kept by a storage that does not answer: then most of it stays until the process ends. */
 void rfs_fs_free(struct rfs_fs *fs);

@@ -70,7 +70,6 @@ int main(int argc, char **argv)
 		return 32;
 	enum rfs_fs_end end;
 	int rc = rfs_fs_run(fs, &end);
-	rfs_fs_unmount(fs);
 	rfs_fs_free(fs);
 	(void) rfs_reservations_close(options.reservations);
 	return rc < 0 ? 2 : 0;

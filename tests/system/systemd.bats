@@ -210,6 +210,24 @@ also_teardown() {
 	equal tmpfs "$(inside findmnt -rno FSTYPE -M "$T/mounts/p1")"
 }
 
+@test "under systemd: another tree on the same mount point outlives the service, stopped or crashed" {
+	boot
+	drop_in '[Service]' 'Restart=no'
+	pool p1
+	mkdir "$T/other"
+	local how
+	for how in "systemctl stop reservefs@p1" "systemctl kill -s KILL --kill-whom=main reservefs@p1"; do
+		inside systemctl start reservefs@p1
+		inside "$RESERVEFS" -o repo=quota,capacity=20G,nonempty "$T/other" "$T/mounts/p1"
+		# shellcheck disable=SC2086
+		inside $how
+		ended() { [[ $(shown p1 ActiveState) == @(inactive|failed) ]]; }
+		eventually ended
+		equal 21474836480 "$(inside cat "$T/mounts/p1/capacity")"
+		inside umount "$T/mounts/p1"
+	done
+}
+
 @test "under systemd: wrong options fail at once and are not tried again, a missing pool is named" {
 	boot
 	pool p1 capacity=much
