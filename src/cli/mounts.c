@@ -77,6 +77,8 @@ static bool parse(const char *line, struct rfs_mount *ret_mount)
 	ret_mount->device = makedev(major, minor);
 	unescape(line + path, ret_mount->path, sizeof(ret_mount->path));
 	unescape(end + strlen(" - "), ret_mount->type, sizeof(ret_mount->type));
+	const char *source = strchr(end + strlen(" - "), ' ');
+	unescape(source ? source + 1 : "", ret_mount->source, sizeof(ret_mount->source));
 	return true;
 }
 

@@ -21,6 +21,7 @@ struct rfs_mount {
 	dev_t device;	/* of its file system, also where a file in it tells another, as on btrfs */
 	bool is_shared; /* what is mounted in it shows in other mount namespaces */
 	char path[PATH_MAX];
+	char source[PATH_MAX]; /* of a tree: REPO as it was given */
 	char type[64];
 };
 

@@ -1,19 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * node.c: the Repo's directory and its lock. Invariant: of all processes on this kernel at most one holds the lock of a
- * Repo, and it is gone with the process, however that ends.
+ * node.c: the Repo's directory, its claim and its lock. Invariant: of all processes on this kernel at most one serves a Repo,
+ * whatever becomes of the files in it, and that it does is over with the process, however that ends.
+ *
+ * The claim is what keeps others away; the lock file, which can be removed, is for people and for the pid of a daemon that this
+ * one cannot look at. Two that start at the same moment may both see the other's claim and withdraw; each then tries again after
+ * a while of its own.
  */
 #include "cli/node.h"
 #include "cli/mounts.h"
+#include "cli/rival.h"
 #include "util/cleanup.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
+#include <unistd.h>
 
 #define STATE_NAME ".reservefs"
 #define LOCK_NAME "lock"
@@ -113,34 +121,91 @@ bool rfs_node_was_served_on(const struct rfs_node *node, const char *path)
 	return node->lock_fd >= 0 && !read_record(node->lock_fd, &pid, mountpoint) && !strcmp(mountpoint, path);
 }
 
-/* Whether `holder` has recorded a mount point which is no longer mounted: it is about to end. */
-static bool is_ending(int fd, pid_t holder)
+/* Who holds the lock file: what it claims, as far as that can be seen. */
+static void note_holder(const struct rfs_node *node, pid_t holder, struct rfs_rival *ret_rival)
+{
+	struct rfs_rival rival = { .rivalry = RFS_RIVALRY_REPO };
+
+	if (rfs_claim_of_other(node->fd, &rival.claim) != 1)
+		rival.claim = (struct rfs_claim){ .stage = RFS_STAGE_SERVING };
+	rival.claim.pid = holder;
+	*ret_rival = rival;
+}
+
+/* Makes the claim for good, unless there is a rival. */
+static int try_claim(struct rfs_node *node, struct rfs_rival *ret_rival, struct rfs_failure *failure)
+{
+	struct rfs_claimant us = { node->path, node->fd, node->device, node->claim };
+
+	us.claim.stage = RFS_STAGE_STARTING;
+	int r = rfs_claim_make(node->fd, &us.claim, NULL);
+	if (r < 0)
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot lock the directory REPO %s: %s; use another file system", node->path,
+				strerror(-r));
+	r = rfs_rival_find(&us, ret_rival, failure);
+	if (!r && ret_rival->rivalry == RFS_RIVALRY_NONE) {
+		node->claim.stage = RFS_STAGE_SERVING;
+		r = rfs_claim_make(node->fd, &node->claim, &us.claim);
+		node->is_claimed = !r;
+		if (r < 0)
+			rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot lock the directory REPO %s: %s; try again", node->path, strerror(-r));
+	}
+	if (!node->is_claimed)
+		rfs_claim_drop(node->fd, &us.claim);
+	return r;
+}
+
+static int try_take(struct rfs_node *node, struct rfs_rival *ret_rival, struct rfs_failure *failure)
+{
+	pid_t holder = 0;
+
+	if (node->lock_fd >= 0) {
+		int r = try_lock(node->lock_fd, &holder);
+		if (r < 0)
+			return fail_state(failure, node, -r);
+	}
+	if (holder) {
+		note_holder(node, holder, ret_rival);
+		return 0;
+	}
+	ret_rival->rivalry = RFS_RIVALRY_NONE;
+	return node->is_claimed ? 0 : try_claim(node, ret_rival, failure);
+}
+
+static void locate(const struct rfs_node *node, const struct rfs_rival *rival, struct rfs_whereabouts *where)
 {
 	char mountpoint[PATH_MAX];
 	pid_t pid = 0;
 
-	return !read_record(fd, &pid, mountpoint) && pid == holder && !rfs_mounts_has_tree(mountpoint);
+	bool recorded = node->lock_fd >= 0 && !read_record(node->lock_fd, &pid, mountpoint) && pid == rival->claim.pid;
+	rfs_rival_locate(rival, recorded ? mountpoint : NULL, where);
 }
 
-static int lock(struct rfs_node *node, struct rfs_failure *failure)
+/* Whether it will be gone by itself: it is starting and may withdraw, it is ending, or it has no mount and nobody who keeps it. */
+static bool is_passing(const struct rfs_node *node, const struct rfs_rival *rival, struct rfs_whereabouts *where)
 {
-	pid_t holder = 0;
+	if (rival->claim.stage != RFS_STAGE_SERVING)
+		return true;
+	locate(node, rival, where);
+	return !where->is_mounted && where->keeper.how == RFS_KEEPING_UNKNOWN;
+}
+
+static int take(struct rfs_node *node, struct rfs_failure *failure)
+{
+	const struct rfs_claimant us = { node->path, node->fd, node->device, node->claim };
+	struct rfs_whereabouts where = { .is_mounted = true };
+	struct rfs_rival rival;
 	int r;
 
-	for (int waited_ms = 0; !(r = try_lock(node->lock_fd, &holder)) && holder; waited_ms += POLL_MS) {
-		if (waited_ms >= ENDING_MS || (waited_ms >= GRACE_MS && !is_ending(node->lock_fd, holder))) {
-			if (holder < 0)
-				return rfs_fail(failure, RFS_EXIT_SYSTEM, -EBUSY,
-						"REPO %s is already served by another container or host; unmount it "
-						"there first",
-						node->path);
-			return rfs_fail(failure, RFS_EXIT_SYSTEM, -EBUSY,
-					"REPO %s is already served by pid %d; unmount that one first", node->path,
-					(int) holder);
-		}
-		nanosleep(&(struct timespec){ .tv_nsec = POLL_MS * 1000000L }, NULL);
+	srandom((unsigned int) getpid());
+	for (int waited_ms = 0; !(r = try_take(node, &rival, failure)) && rival.rivalry != RFS_RIVALRY_NONE;) {
+		if (waited_ms >= ENDING_MS || (waited_ms >= GRACE_MS && !is_passing(node, &rival, &where)))
+			return rfs_rival_refuse(&rival, &us, &where, failure);
+		int pause_ms = POLL_MS + (int) (random() % POLL_MS);
+		nanosleep(&(struct timespec){ .tv_nsec = pause_ms * 1000000L }, NULL);
+		waited_ms += pause_ms;
 	}
-	return r < 0 ? fail_state(failure, node, -r) : 0;
+	return r;
 }
 
 static int open_lock(struct rfs_node *node, bool create)
@@ -165,8 +230,11 @@ static int open_lock(struct rfs_node *node, bool create)
 	return S_ISREG(st.st_mode) ? 0 : -ENOTDIR;
 }
 
-int rfs_node_open(struct rfs_node *node, const char *given, struct rfs_failure *failure)
+int rfs_node_open(struct rfs_node *node, const char *given, enum rfs_share share, struct rfs_failure *failure)
 {
+	struct rfs_mount mount;
+	struct stat st;
+
 	node->path = realpath(given, NULL);
 	if (!node->path)
 		return fail_open(failure, given, errno);
@@ -174,10 +242,12 @@ int rfs_node_open(struct rfs_node *node, const char *given, struct rfs_failure *
 	if (node->fd < 0)
 		return fail_open(failure, given, errno);
 
+	if (fstat(node->fd, &st) < 0)
+		return fail_open(failure, given, errno);
+	node->device = rfs_mounts_of(node->fd, &mount) == 1 ? mount.device : st.st_dev;
+	node->claim = rfs_claim_mine(share);
 	int r = open_lock(node, false);
-	if (r == -ENOENT)
-		return 0;
-	return r < 0 ? fail_state(failure, node, -r) : lock(node, failure);
+	return r < 0 && r != -ENOENT ? fail_state(failure, node, -r) : take(node, failure);
 }
 
 int rfs_node_claim(struct rfs_node *node, struct rfs_failure *failure)
@@ -185,7 +255,7 @@ int rfs_node_claim(struct rfs_node *node, struct rfs_failure *failure)
 	if (node->lock_fd >= 0)
 		return 0;
 	int r = open_lock(node, true);
-	return r < 0 ? fail_state(failure, node, -r) : lock(node, failure);
+	return r < 0 ? fail_state(failure, node, -r) : take(node, failure);
 }
 
 void rfs_node_record(struct rfs_node *node, const char *mountpoint)
@@ -197,6 +267,29 @@ void rfs_node_record(struct rfs_node *node, const char *mountpoint)
 	if ((size_t) length < sizeof(text) && pwrite(node->lock_fd, text, (size_t) length, 0) == length &&
 	    ftruncate(node->lock_fd, length) == 0)
 		return;
+}
+
+static void change_claim(struct rfs_node *node, const struct rfs_claim *claim)
+{
+	/* A lock that is held can be held on to without memory; if not, the old one says what still matters. */
+	if (node->is_claimed && rfs_claim_make(node->fd, claim, &node->claim) == 0)
+		node->claim = *claim;
+}
+
+void rfs_node_note_mount(struct rfs_node *node, dev_t device)
+{
+	struct rfs_claim claim = node->claim;
+
+	claim.minor = minor(device);
+	change_claim(node, &claim);
+}
+
+void rfs_node_note_end(struct rfs_node *node)
+{
+	struct rfs_claim claim = node->claim;
+
+	claim.stage = RFS_STAGE_ENDING;
+	change_claim(node, &claim);
 }
 
 void rfs_node_done(struct rfs_node *node)

@@ -39,9 +39,17 @@ struct service {
 	bool unwanted; /* the process that waited is gone */
 };
 
+/* How much of the free space of REPO's file system this Repo counts. */
+static enum rfs_share share_of(const struct rfs_options *o)
+{
+	if (o->quota)
+		return RFS_SHARE_NONE;
+	return o->capacity_bytes == RFS_CAPACITY_MAX ? RFS_SHARE_WHOLE : RFS_SHARE_PART;
+}
+
 static int look(struct service *s, struct rfs_failure *failure)
 {
-	int r = rfs_node_open(&s->node, s->options->repo, failure);
+	int r = rfs_node_open(&s->node, s->options->repo, share_of(s->options), failure);
 
 	if (!r)
 		r = rfs_mountpoint_find(&s->mountpoint, s->options->mountpoint, &s->node, s->options->nonempty,
@@ -245,6 +253,7 @@ static int mount_and_serve(struct service *s, struct rfs_failure *failure)
 	int r = rfs_mounting_do(&s->mounting, s->fs, s->mountpoint.path, failure);
 	if (r < 0)
 		return r;
+	rfs_node_note_mount(&s->node, s->mounting.device);
 	rfs_fuselog_hold();
 	r = rfs_fs_run(s->fs, &end);
 	rfs_notify("STOPPING=1");
@@ -265,6 +274,7 @@ static int mount_and_serve(struct service *s, struct rfs_failure *failure)
 /* All that was answered gets durable here, so what it says counts even where another failure came first. */
 static int close_all(struct service *s, int r, struct rfs_failure *failure)
 {
+	rfs_node_note_end(&s->node);
 	if (s->mounting.path) /* where its disk hangs, nothing is done there */
 		rfs_mounting_undo(&s->mounting, s->fs, r == -ETIMEDOUT ? -1 : s->node.state_fd);
 	rfs_fs_free(s->fs);

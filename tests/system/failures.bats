@@ -9,6 +9,10 @@ LEFT=''
 # Empty where the Datastore may have been opened for use before the mount failed, as it is entitled to be.
 COMPARE=yes
 
+also_setup() {
+	own_disk
+}
+
 also_teardown() {
 	[ -z "$LEFT" ] || kill -KILL "$LEFT" 2>/dev/null || :
 }
@@ -297,7 +301,7 @@ with_datastore() {
 	mkdir "$T/mnt2" "$T/repo2"
 	refused 2 "REPO $REPO is already served by pid $DAEMON" "$RESERVEFS" "$REPO" "$T/mnt2"
 	local status=0
-	timeout -k 1 15 "$RESERVEFS" "$T/repo2" "$MNT" 2>"$T/said" || status=$?
+	timeout -k 1 15 "$RESERVEFS" -o repo=quota,capacity=1G "$T/repo2" "$MNT" 2>"$T/said" || status=$?
 	kill -CONT "$DAEMON"
 	cat "$T/said"
 	equal 32 "$status"

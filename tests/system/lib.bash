@@ -42,9 +42,14 @@ setup() {
 	ATTACHED=() MOUNT_OPTIONS=()
 	mkdir "$REPO" "$MNT"
 	export T REPO MNT
+	also_setup
 }
 
-# A file of tests with something of its own to undo defines it again.
+# A file of tests with something of its own to prepare, or to undo, defines them again.
+also_setup() {
+	:
+}
+
 also_teardown() {
 	:
 }
@@ -215,6 +220,12 @@ loop_fs() {
 	esac
 	mkdir -p "$T/disk"
 	mount -t "$1" -o loop "$T/disk.img" "$T/disk" || skip "this kernel does not mount $1 from a loop device"
+}
+
+# own_disk: makes $REPO a file system of its own. Whoever counts all the free space of the one that all tests are on keeps every
+# other test from doing so.
+own_disk() {
+	mount -t tmpfs -o mode=755 own "$REPO"
 }
 
 freeze() {

@@ -11,6 +11,10 @@ setup_file() {
 	[ "$EUID" -eq 0 ] || skip "mounting needs root"
 }
 
+also_setup() {
+	own_disk
+}
+
 also_teardown() {
 	[ -z "$HOLDER" ] || kill "$HOLDER" || :
 }
@@ -299,7 +303,7 @@ unmounted() {
 	inside mount -t reservefs "$REPO" "$MNT"
 	run ! inside mount -t reservefs "$REPO" "$T/mnt2"
 	[[ $output == *"is already served by pid "* ]]
-	run -32 inside mount -t reservefs "$T/repo2" "$MNT"
+	run -32 inside mount -t reservefs -o repo=quota,capacity=1G "$T/repo2" "$MNT"
 	equal 1 "$(mounts_on "$MNT")"
 	unmounted "$MNT"
 }

@@ -171,6 +171,7 @@ metrics_py() {
 	run -0 promtool check metrics <"$MNT/metrics"
 	equal "" "$output"
 	stop_daemon
+	own_disk
 	mount_disk -o 'pool=we"ird\\é p'
 	run -0 promtool check metrics <"$MNT/metrics"
 	equal "" "$output"

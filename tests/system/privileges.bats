@@ -15,6 +15,10 @@ open_dev_fuse() {
 	chmod 666 /dev/fuse
 }
 
+also_setup() {
+	own_disk
+}
+
 also_teardown() {
 	[ -z "${DEV_FUSE_MODE:-}" ] || chmod "$DEV_FUSE_MODE" /dev/fuse
 }
