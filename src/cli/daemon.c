@@ -24,8 +24,8 @@ int rfs_daemon_start(struct rfs_daemon *daemon, bool background, struct rfs_fail
 	if (!background)
 		return 0;
 	if (pipe2(fds, O_CLOEXEC) < 0)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, -errno, "cannot start a daemon: %s; close some files",
-				strerror(errno));
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -errno, "cannot start a daemon: %s; %s", strerror(errno),
+				rfs_advice(errno, "stay in the foreground with -f"));
 	fflush(NULL);
 	daemon->child = fork();
 	if (daemon->child < 0) {
@@ -90,9 +90,10 @@ static int fail_ended(pid_t child, struct rfs_failure *failure)
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	if (WIFSIGNALED(status))
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, -EIO,
-				"the daemon was ended by signal %d before it was ready; start it again",
-				WTERMSIG(status));
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -EIO, "the daemon was ended by signal %d (%s) before it was ready; %s",
+				WTERMSIG(status), strsignal(WTERMSIG(status)),
+				WTERMSIG(status) == SIGSYS ? "look which system call its seccomp profile does not allow, with strace -f"
+							   : "start it again");
 	return rfs_fail(failure, RFS_EXIT_SYSTEM, -EIO,
 			"the daemon ended with status %d before it was ready; start it again", WEXITSTATUS(status));
 }

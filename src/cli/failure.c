@@ -7,6 +7,7 @@
 #include "util/log.h"
 #include "util/utf8.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -19,6 +20,24 @@ int rfs_fail(struct rfs_failure *failure, int status, int error, const char *for
 	vsnprintf(failure->line, sizeof(failure->line), format, args);
 	va_end(args);
 	return error;
+}
+
+const char *rfs_advice(int error, const char *otherwise)
+{
+	switch (error) {
+	case EMFILE:
+	case ENFILE:
+		return "close some files, or raise their limit (ulimit -n)";
+	case ENOMEM:
+		return "free some memory";
+	case ENOSPC:
+	case EDQUOT:
+		return "make room there";
+	case ENOLCK:
+		return "use a file system that has locks";
+	default:
+		return otherwise;
+	}
 }
 
 void rfs_failure_print(const struct rfs_failure *failure)

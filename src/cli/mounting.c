@@ -71,6 +71,9 @@ static int fail(const char *path, const char *message, int error, struct rfs_fai
 				"or give the "
 				"container that device",
 				strerror(device), path);
+	if (device == EMFILE || device == ENFILE || device == ENOMEM)
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -device, "cannot open /dev/fuse, to mount on %s: %s; %s", path,
+				strerror(device), rfs_advice(device, ""));
 	if (device && (geteuid() == 0 || strstr(message, "/dev/fuse")))
 		return rfs_fail(
 			failure, RFS_EXIT_MOUNT, -device,
@@ -88,11 +91,16 @@ static int fail(const char *path, const char *message, int error, struct rfs_fai
 			path);
 	if (!*message)
 		message = strerror(-error);
-	bool permission =
-		strstr(message, "ermission") || strstr(message, "ermitted") || strstr(message, "no write access");
-	return rfs_fail(
-		failure, RFS_EXIT_MOUNT, error, "cannot mount on %s: %s; %s", path, message,
-		permission ? "run as root, or as the owner of that directory" : "check the mount options, see fuse(8)");
+	if (error == -ENOSPC || strstr(message, "too many FUSE"))
+		return rfs_fail(failure, RFS_EXIT_MOUNT, error,
+				"cannot mount on %s: %s; unmount something, or raise the limit (fs.mount-max, or mount_max in /etc/fuse.conf)",
+				path, message);
+	if (!strstr(message, "ermission") && !strstr(message, "ermitted") && !strstr(message, "no write access"))
+		return rfs_fail(failure, RFS_EXIT_MOUNT, error, "cannot mount on %s: %s; check the mount options, see fuse(8)", path,
+				message);
+	return rfs_fail(failure, RFS_EXIT_MOUNT, error, "cannot mount on %s: %s; %s", path, message,
+			geteuid() == 0 ? "let the container or service have CAP_SYS_ADMIN"
+				       : "run as root, or as the owner of that directory");
 }
 
 /* Names the mount point from the directory that it is in: by its path alone it could not be found any more once that
@@ -131,8 +139,8 @@ static int mount_quietly(struct rfs_fs *fs, const char *path, struct rfs_failure
 
 	int r = divert_stderr(&diversion);
 	if (r < 0)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot get ready to mount on %s: %s; close some files",
-				path, strerror(-r));
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot get ready to mount on %s: %s; %s", path, strerror(-r),
+				rfs_advice(-r, "try again"));
 	rfs_fuselog_hold();
 	r = rfs_fs_mount(fs, path);
 	restore_stderr(&diversion, text, sizeof(text));

@@ -40,8 +40,8 @@ static int fail_find(struct rfs_failure *failure, const char *given, int error)
 		return rfs_fail(failure, RFS_EXIT_MOUNT, -error,
 				"another file system whose daemon is gone is mounted on %s; unmount it first", given);
 	default:
-		return rfs_fail(failure, RFS_EXIT_MOUNT, -error, "cannot use MOUNTPOINT %s: %s; name another directory",
-				given, strerror(error));
+		return rfs_fail(failure, RFS_EXIT_MOUNT, -error, "cannot use MOUNTPOINT %s: %s; %s", given,
+				strerror(error), rfs_advice(error, "name another directory"));
 	}
 }
 

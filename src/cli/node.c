@@ -43,9 +43,13 @@ static int fail_open(struct rfs_failure *failure, const char *given, int error)
 	case EPERM:
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, -error,
 				"no permission to use REPO %s; run as its owner, or change its mode", given);
-	default:
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, -error, "cannot open REPO %s: %s; check its disk", given,
+	case ELOOP:
+	case ENAMETOOLONG:
+		return rfs_fail(failure, RFS_EXIT_USAGE, -error, "cannot use REPO %s: %s; name another directory", given,
 				strerror(error));
+	default:
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -error, "cannot open REPO %s: %s; %s", given, strerror(error),
+				rfs_advice(error, "check its disk"));
 	}
 }
 
@@ -66,8 +70,8 @@ static int fail_state(struct rfs_failure *failure, const struct rfs_node *node, 
 				"%s/" STATE_NAME " or the lock in it is not what reservefs made; move it away",
 				node->path);
 	default:
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, -error, "cannot use %s/" STATE_NAME ": %s; check the disk",
-				node->path, strerror(error));
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -error, "cannot use %s/" STATE_NAME ": %s; %s", node->path,
+				strerror(error), rfs_advice(error, "check the disk"));
 	}
 }
 
@@ -140,15 +144,16 @@ static int try_claim(struct rfs_node *node, struct rfs_rival *ret_rival, struct 
 	us.claim.stage = RFS_STAGE_STARTING;
 	int r = rfs_claim_make(node->fd, &us.claim, NULL);
 	if (r < 0)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot lock the directory REPO %s: %s; use another file system", node->path,
-				strerror(-r));
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot lock the directory REPO %s: %s; %s", node->path, strerror(-r),
+				rfs_advice(-r, "use another file system"));
 	r = rfs_rival_find(&us, ret_rival, failure);
 	if (!r && ret_rival->rivalry == RFS_RIVALRY_NONE) {
 		node->claim.stage = RFS_STAGE_SERVING;
 		r = rfs_claim_make(node->fd, &node->claim, &us.claim);
 		node->is_claimed = !r;
 		if (r < 0)
-			rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot lock the directory REPO %s: %s; try again", node->path, strerror(-r));
+			rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot lock the directory REPO %s: %s; %s", node->path, strerror(-r),
+				 rfs_advice(-r, "try again"));
 	}
 	if (!node->is_claimed)
 		rfs_claim_drop(node->fd, &us.claim);

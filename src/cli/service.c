@@ -11,6 +11,7 @@
 #include "cli/notify.h"
 #include "cli/privileges.h"
 #include "cli/signals.h"
+#include "cli/threads.h"
 #include "cli/watchdog.h"
 #include "fs/fs.h"
 #include "util/cleanup.h"
@@ -123,7 +124,9 @@ static int open_reservations(struct service *s, struct rfs_failure *failure)
 	if (!r)
 		r = open_datastore(s, &ds, failure);
 	if (!r)
-		r = rfs_privileges_drop(failure); /* the next line starts the first thread */
+		r = rfs_privileges_drop(failure);
+	if (!r)
+		r = rfs_threads_prepare(failure); /* the next line starts the first one */
 	if (!r) {
 		(void) rfs_log_start();
 		r = rfs_reservations_open(ds, repo, message, sizeof(message), &s->reservations);

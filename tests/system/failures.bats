@@ -130,6 +130,12 @@ with_datastore() {
 	grep -F 'run as root, or as the owner of that directory' "$T/said"
 }
 
+@test "root without the privilege to mount, as in a container" {
+	COMPARE=''
+	refused 32 "let the container or service have CAP_SYS_ADMIN" setpriv --bounding-set -sys_admin --inh-caps -sys_admin --no-new-privs \
+		"$RESERVEFS" -o repo=quota,capacity=1G "$REPO" "$MNT"
+}
+
 @test "allow_other, for a user, where /etc/fuse.conf does not allow it" {
 	make_places
 	COMPARE=''

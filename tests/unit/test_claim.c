@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* test_claim.c: what a claim says comes through the kernel's list of locks as it was made, and goes with its descriptor. */
+#include "check.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "cli/claim.h"
 
