@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
-# Completion of reservefs(1) and fsck.reservefs(8) in bash.
+# Completion of reservefs(1), fsck.reservefs(8) and umount.reservefs(8) in bash.
 
 # What can follow -o, for the option that is being typed: the last of a list with commas.
 _reservefs_options() {
@@ -55,3 +55,16 @@ _fsck_reservefs() {
 }
 
 complete -F _fsck_reservefs fsck.reservefs
+
+_umount_reservefs() {
+	local word=${COMP_WORDS[COMP_CWORD]}
+
+	if [[ $word == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W '-f -l -n -r -v -N -t -h -V' -- "$word")
+	else
+		# What is mounted; a blank in a path is \040 there.
+		mapfile -t COMPREPLY < <(compgen -W "$(awk '$3 == "fuse.reservefs" { print $2 }' /proc/self/mounts)" -- "$word")
+	fi
+}
+
+complete -F _umount_reservefs umount.reservefs umount.fuse.reservefs

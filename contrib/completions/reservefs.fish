@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Completion of reservefs(1) and fsck.reservefs(8) in fish.
+# Completion of reservefs(1), fsck.reservefs(8) and umount.reservefs(8) in fish.
 
 # What stands before the option that is being typed: "-o a,b=1,c" gives "a,b=1,".
 function __reservefs_before
@@ -54,3 +54,14 @@ complete -c fsck.reservefs -s y -d 'Repair whatever can be'
 complete -c fsck.reservefs -s v -d 'Say what is being done'
 complete -c fsck.reservefs -s h -d 'Help'
 complete -c fsck.reservefs -s V -d 'Version'
+
+for command in umount.reservefs umount.fuse.reservefs
+    complete -c $command -f -a '(string replace -rf "^\\S+ (\\S+) fuse\\.reservefs .*" "\$1" < /proc/self/mounts)'
+    complete -c $command -s f -d 'Abort what is under way first'
+    complete -c $command -s l -d 'Also while it is in use'
+    complete -c $command -s r -d 'Make it read-only where it cannot be unmounted'
+    complete -c $command -s N -r -d 'In that mount namespace'
+    complete -c $command -s v -d 'Say what was done'
+    complete -c $command -s h -d 'Help'
+    complete -c $command -s V -d 'Version'
+end

@@ -1,6 +1,6 @@
-#compdef reservefs mount.reservefs mount.fuse.reservefs fsck.reservefs
+#compdef reservefs mount.reservefs mount.fuse.reservefs fsck.reservefs umount.reservefs umount.fuse.reservefs
 # SPDX-License-Identifier: MIT
-# Completion of reservefs(1) and fsck.reservefs(8) in zsh.
+# Completion of reservefs(1), fsck.reservefs(8) and umount.reservefs(8) in zsh.
 
 _reservefs_options() {
 	_values -s , 'mount option' \
@@ -29,6 +29,19 @@ if [[ $service == fsck.reservefs ]]; then
 		'(- *)-h[help]' \
 		'(- *)-V[version]' \
 		'1:repo or file:_files'
+	return
+fi
+
+if [[ $service == umount.* ]]; then
+	_arguments -s \
+		'-f[abort what is under way first]' \
+		'-l[also while it is in use]' \
+		'-r[make it read-only where it cannot be unmounted]' \
+		'-N[in that mount namespace]:file or pid:_files' \
+		'-v[say what was done]' \
+		'(- *)-h[help]' \
+		'(- *)-V[version]' \
+		'1:mountpoint:_directories'
 	return
 fi
 

@@ -137,6 +137,6 @@ int rfs_daemon_fail(struct rfs_daemon *daemon, const struct rfs_failure *failure
 	if (daemon->background && daemon->ready)
 		rfs_log(LOG_ERR, "%s", failure->line);
 	else if (!daemon->background || send_all(daemon->pipe_fd, failure, sizeof(*failure)) < 0)
-		rfs_failure_print(failure);
+		rfs_failure_print("reservefs", failure);
 	return failure->status;
 }

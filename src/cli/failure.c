@@ -40,11 +40,12 @@ const char *rfs_advice(int error, const char *otherwise)
 	}
 }
 
-void rfs_failure_print(const struct rfs_failure *failure)
+void rfs_failure_print(const char *program, const struct rfs_failure *failure)
 {
-	char line[2 * RFS_FAILURE_LINE_MAX], text[sizeof(line) + sizeof("reservefs: \n")];
+	char line[2 * RFS_FAILURE_LINE_MAX], text[sizeof(line) + sizeof("umount.reservefs: \n")];
 
 	rfs_utf8_escape(failure->line, line, sizeof(line));
-	snprintf(text, sizeof(text), "reservefs: %s\n", line);
-	rfs_log_text(text);
+	snprintf(text, sizeof(text), "%s: %s\n", program, line);
+	if (*line)
+		rfs_log_text(text);
 }

@@ -26,7 +26,7 @@ int rfs_fail(struct rfs_failure *failure, int status, int error, const char *for
  * `otherwise`, which knows what was being done. */
 const char *rfs_advice(int error, const char *otherwise);
 
-/* Prints the line on stderr, "reservefs: " before it, with what is not printable in it escaped. */
-void rfs_failure_print(const struct rfs_failure *failure);
+/* Prints the line, unless it is empty, on stderr, the name of the program before it, with what is not printable in it escaped. */
+void rfs_failure_print(const char *program, const struct rfs_failure *failure);
 
 #endif

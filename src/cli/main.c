@@ -6,6 +6,7 @@
 #include "cli/daemon.h"
 #include "cli/options.h"
 #include "cli/service.h"
+#include "cli/umount.h"
 #include "util/log.h"
 
 #include <fcntl.h>
@@ -16,6 +17,9 @@
 
 #define FUSE_USE_VERSION 35
 #include <fuse_lowlevel.h>
+
+#define PROGRAM "reservefs"
+#define UMOUNT_PROGRAM "umount.reservefs"
 
 /* A caller may have closed them; no file of ours must get their numbers. */
 static void open_standard_streams(void)
@@ -34,16 +38,16 @@ static int print(const char *text)
 	return fputs(text, stdout) == EOF || fflush(stdout) == EOF ? RFS_EXIT_SYSTEM : EXIT_SUCCESS;
 }
 
-static int print_version(void)
+static int print_version(const char *program)
 {
-	if (printf("reservefs %s (libfuse %s)\n", RFS_VERSION, fuse_pkgversion()) < 0)
+	if (printf("%s %s (libfuse %s)\n", program, RFS_VERSION, fuse_pkgversion()) < 0)
 		return RFS_EXIT_SYSTEM;
 	return print("");
 }
 
-static int fail(const struct rfs_failure *failure)
+static int fail(const char *program, const struct rfs_failure *failure)
 {
-	rfs_failure_print(failure);
+	rfs_failure_print(program, failure);
 	return failure->status;
 }
 
@@ -54,7 +58,7 @@ static int mount_tree(const struct rfs_options *options, struct rfs_failure *fai
 	if (rfs_daemon_start(&daemon, !options->foreground, failure) < 0)
 		return rfs_daemon_fail(&daemon, failure);
 	if (daemon.child)
-		return rfs_daemon_wait(&daemon, failure) < 0 ? fail(failure) : EXIT_SUCCESS;
+		return rfs_daemon_wait(&daemon, failure) < 0 ? fail(PROGRAM, failure) : EXIT_SUCCESS;
 	return rfs_service_run(options, &daemon, failure) < 0 ? rfs_daemon_fail(&daemon, failure) : EXIT_SUCCESS;
 }
 
@@ -64,13 +68,30 @@ static int act(const struct rfs_options *options, struct rfs_failure *failure)
 	case RFS_ACTION_HELP:
 		return print(rfs_usage);
 	case RFS_ACTION_VERSION:
-		return print_version();
+		return print_version(PROGRAM);
 	case RFS_ACTION_CHECK:
-		return rfs_service_check(options, failure) < 0 ? fail(failure) : EXIT_SUCCESS;
+		return rfs_service_check(options, failure) < 0 ? fail(PROGRAM, failure) : EXIT_SUCCESS;
 	case RFS_ACTION_MOUNT:
 		break;
 	}
 	return mount_tree(options, failure);
+}
+
+static int umount_main(int argc, char **argv, struct rfs_failure *failure)
+{
+	struct rfs_umount_options options;
+
+	if (rfs_umount_parse(argc, argv, &options, failure) < 0)
+		return fail(UMOUNT_PROGRAM, failure);
+	switch (options.action) {
+	case RFS_UMOUNT_HELP:
+		return print(rfs_umount_usage);
+	case RFS_UMOUNT_VERSION:
+		return print_version(UMOUNT_PROGRAM);
+	case RFS_UMOUNT_UNMOUNT:
+		break;
+	}
+	return rfs_umount_run(&options, failure) < 0 ? fail(UMOUNT_PROGRAM, failure) : EXIT_SUCCESS;
 }
 
 int main(int argc, char **argv)
@@ -79,8 +100,10 @@ int main(int argc, char **argv)
 	struct rfs_options options;
 
 	open_standard_streams();
+	if (argc > 0 && rfs_umount_is_called(argv[0]))
+		return umount_main(argc, argv, &failure);
 	if (rfs_options_parse(argc, argv, &options, &failure) < 0)
-		return fail(&failure);
+		return fail(PROGRAM, &failure);
 	int status = act(&options, &failure);
 	rfs_options_done(&options);
 	rfs_log_stop();

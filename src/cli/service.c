@@ -7,6 +7,7 @@
 #include "cli/fuselog.h"
 #include "cli/mounting.h"
 #include "cli/mountpoint.h"
+#include "cli/mtab.h"
 #include "cli/node.h"
 #include "cli/notify.h"
 #include "cli/privileges.h"
@@ -253,6 +254,7 @@ static int mount_and_serve(struct service *s, struct rfs_failure *failure)
 	rfs_signals_hold();
 	/* Before it is true, because afterwards the disk of REPO is not waited for. */
 	rfs_node_record(&s->node, s->mountpoint.path);
+	rfs_mtab_note(s->options->repo, s->mountpoint.path);
 	int r = rfs_mounting_do(&s->mounting, s->fs, s->mountpoint.path, failure);
 	if (r < 0)
 		return r;
@@ -278,8 +280,10 @@ static int mount_and_serve(struct service *s, struct rfs_failure *failure)
 static int close_all(struct service *s, int r, struct rfs_failure *failure)
 {
 	rfs_node_note_end(&s->node);
-	if (s->mounting.path) /* where its disk hangs, nothing is done there */
+	if (s->mounting.path) { /* where its disk hangs, nothing is done there */
 		rfs_mounting_undo(&s->mounting, s->fs, r == -ETIMEDOUT ? -1 : s->node.state_fd);
+		rfs_mtab_forget(s->mounting.path);
+	}
 	rfs_fs_free(s->fs);
 	/* What keeps its threads keeps it open, too. */
 	int closed = r == -ETIMEDOUT ? 0 : rfs_reservations_close(s->reservations);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fuzz_options.c: the command line and the config file. The input is the arguments, each ended by a newline, and, behind the
+ * fuzz_options.c: the command lines and the config file. The input is the arguments, each ended by a newline, and, behind the
  * first byte 0x1e, a config file, which is then named by -o config=. Whatever they are: reading them neither ends the
  * process nor prints, and what comes out is whole.
  */
@@ -14,6 +14,7 @@
 
 #include "cli/options.h"
 #include "cli/settings.h"
+#include "cli/umount.h"
 
 #define ARGUMENTS_MOST 32
 #define SIZE_MOST 16384
@@ -70,12 +71,33 @@ static void check_failure(int r, const struct rfs_failure *failure)
 	CHECK(failure->line[0] != '\0' && memchr(failure->line, '\0', sizeof(failure->line)));
 }
 
+/* The arguments of umount(8)'s helper. */
+static void parse_umount(int argc, char **argv)
+{
+	static struct rfs_failure failure;
+	struct rfs_umount_options options = { .mountpoint = "untouched" };
+
+	memset(&failure, 0, sizeof(failure));
+	int r = rfs_umount_parse(argc, argv, &options, &failure);
+	if (r < 0) {
+		check_failure(r, &failure);
+		CHECK(strcmp(options.mountpoint, "untouched") == 0);
+		return;
+	}
+	CHECK(r == 0 && failure.status == 0);
+	CHECK(options.action != RFS_UMOUNT_UNMOUNT || (options.mountpoint && *options.mountpoint));
+}
+
 static void parse(int argc, char **argv)
 {
 	static struct rfs_failure failure;
 	struct rfs_options options = { .pool = (char *) "untouched" };
 	FILE *usual_stdout = stdout, *usual_stderr = stderr;
 
+	if (argc > 0 && rfs_umount_is_called(argv[0])) {
+		parse_umount(argc, argv);
+		return;
+	}
 	memset(&failure, 0, sizeof(failure));
 	stdout = stderr = trap();
 	reading = true;

@@ -1,7 +1,7 @@
-# shellcheck shell=bats disable=SC2016,SC2317
+# shellcheck shell=bats disable=SC2016,SC2030,SC2031,SC2317
 # SPDX-License-Identifier: MIT
-# mount8.bats: mount(8), umount(8) and fstab(5), the real ones. They look for a file system's helper in /sbin alone, so each
-# test has a mount namespace where the two helpers stand there, as they do after an installation, and an fstab of its own.
+# mount8.bats: mount(8), umount(8) and fstab(5), the real ones. They look for a file system's helpers in /sbin alone, so each
+# test has a mount namespace where they stand there, as they do after an installation, and an fstab of its own.
 
 load lib.bash
 
@@ -30,6 +30,8 @@ namespace() {
 		ln -s "$T/sbin.real/"* "$T/sbin/"
 		ln -sf "$RESERVEFS" "$T/sbin/mount.reservefs"
 		ln -sf "$RESERVEFS" "$T/sbin/mount.fuse.reservefs"
+		ln -sf "$RESERVEFS" "$T/sbin/umount.reservefs"
+		ln -sf "$RESERVEFS" "$T/sbin/umount.fuse.reservefs"
 		mount --bind "$T/sbin" /usr/sbin
 		[ /sbin -ef /usr/sbin ] || mount --bind "$T/sbin" /sbin
 		mount --bind "$T/fstab" /etc/fstab
@@ -329,13 +331,23 @@ unmounted() {
 	namespace
 	[ -u "$(command -v fusermount3)" ] || skip "fusermount3 is not set-user-id here"
 	chown "$NOBODY:$NOBODY" "$REPO" "$MNT"
+	# The build directory may be closed to other users.
+	ln "$RESERVEFS" "$T/command" 2>/dev/null || install -m 755 "$RESERVEFS" "$T/command"
 	echo "$REPO $MNT reservefs repo=quota,capacity=10G,noauto,user 0 0" >"$T/fstab"
 	inside_as_nobody mount "$MNT"
 	inside_as_nobody mkdir "$MNT/reservations/c1"
 	equal "$NOBODY" "$(inside_as_nobody stat -c %u "$MNT/reservations/c1")"
 	inside awk -v on="$MNT" '$5 == on { print $6 }' /proc/self/mountinfo | grep -F nosuid | grep -F nodev
-	inside_as_nobody umount "$MNT" || inside_as_nobody fusermount3 -u "$MNT"
-	eventually served_no_more
+	inside_as_nobody umount "$MNT"
+	equal "" "$(daemons)"
+	# And what is his own, without fstab; with -l, and by the name of the helper.
+	local how
+	for how in "umount $MNT" "umount -l mnt" "/sbin/umount.reservefs $MNT"; do
+		inside_as_nobody "$T/command" -o repo=quota,capacity=10G "$REPO" "$MNT"
+		# shellcheck disable=SC2086
+		inside_as_nobody $how
+		equal "$how:" "$how:$(daemons)"
+	done
 	equal 0 "$(mounts_on "$MNT")"
 }
 
@@ -347,5 +359,164 @@ unmounted() {
 		inside umount "$how" "$MNT"
 		eventually served_no_more
 		equal 0 "$(mounts_on "$MNT")"
+	done
+}
+
+@test "umount returns when the daemon has ended, so that its disk can be unmounted next" {
+	needs mkfs.ext4
+	namespace
+	truncate -s 32M "$T/disk.img"
+	mkfs.ext4 -qF "$T/disk.img"
+	mkdir "$T/disk"
+	run -0 inside bash -euc '
+		for i in {1..50}; do
+			mount -o loop "$T/disk.img" "$T/disk"
+			mount -t reservefs "$T/disk" "$MNT"
+			[ -d "$MNT/reservations/c1" ] || mkdir "$MNT/reservations/c1"
+			echo "$i" >"$MNT/reservations/c1/size"
+			umount "$MNT"
+			umount "$T/disk"
+		done'
+	equal "" "$output"
+}
+
+@test "it does so however it is told which mount, and leaves nothing behind" {
+	# Not the root of a file system, which umount would take its path for.
+	REPO=$T/directory
+	mkdir "$REPO"
+	namespace
+	local how options=repo=quota,capacity=1G
+	for how in "$MNT" mnt "-v $MNT" "-f $MNT" "-l $MNT" "-r $MNT" "-R $MNT" "-n $MNT" "-a -t fuse.reservefs" "-c $MNT"; do
+		inside mount -t reservefs -o $options "$REPO" "$MNT"
+		inside mkdir "$MNT/reservations/c1"
+		# shellcheck disable=SC2086
+		inside umount $how
+		equal "$how:" "$how:$(daemons)"
+		equal "0 0" "$(mounts_on "$MNT") $(grep -cF "$MNT" /run/mount/utab || :)"
+		inside mount -t reservefs -o $options "$REPO" "$MNT"
+		inside rmdir "$MNT/reservations/c1"
+		inside umount "$MNT"
+	done
+	# By the source, which umount takes for one where it is not the path of a directory.
+	inside /sbin/mount.reservefs -o $options directory mnt
+	inside umount directory
+	equal "0:" "$(mounts_on "$MNT"):$(daemons)"
+	# Called by name, where the command mounted it.
+	for how in "$MNT" "-- $MNT" "$MNT -n -v -t fuse.reservefs" "-lf $MNT" "-t reservefs mnt"; do
+		inside "$RESERVEFS" -o $options "$REPO" "$MNT"
+		# shellcheck disable=SC2086
+		inside /sbin/umount.reservefs $how
+		equal "$how:" "$how:$(daemons)"
+	done
+	# From another namespace.
+	inside "$RESERVEFS" -o $options "$REPO" "$MNT"
+	for how in "$HOLDER" "/proc/$HOLDER/ns/mnt"; do
+		[ "$(mounts_on "$MNT")" -eq 1 ] || inside "$RESERVEFS" -o $options "$REPO" "$MNT"
+		run -0 bash -c 'exec -a umount.reservefs "$RESERVEFS" "$MNT" -N "$1"' - "$how"
+		equal ":0" "$(daemons):$(mounts_on "$MNT")"
+	done
+}
+
+@test "what else umount is told about a tree: busy, not mounted, another type, wrong arguments" {
+	namespace
+	inside mount -t reservefs "$REPO" "$MNT"
+	inside bash -c 'cd "$MNT" && echo $$ >"$T/user" && exec sleep infinity' 3>&- &
+	eventually test -s "$T/user"
+	run -32 inside umount "$MNT"
+	[[ $output == *"umount.reservefs: $MNT is busy; "* ]]
+	equal 1 "$(mounts_on "$MNT")"
+	# Read-only instead.
+	inside umount -r "$MNT"
+	run ! inside mkdir "$MNT/reservations/c1"
+	[[ $output == *"Read-only file system"* ]]
+	# Lazily: who still uses it is not waited for, and its daemon goes on for that one.
+	local began=$SECONDS
+	inside umount -l "$MNT"
+	((SECONDS - began < 5))
+	[ -n "$(daemons)" ]
+	kill "$(cat "$T/user")"
+	eventually served_no_more
+	run -32 inside umount "$MNT"
+	run -32 inside /sbin/umount.reservefs "$MNT"
+	[[ $output == "umount.reservefs: nothing is mounted on $MNT; "* ]]
+	run -32 inside /sbin/umount.reservefs /proc
+	[[ $output == *"the type proc is mounted on /proc; use umount(8)"* ]]
+	local wrong
+	for wrong in "" "-x $MNT" "$MNT more" "-t ext4 $MNT" "-N" "-t"; do
+		# shellcheck disable=SC2086
+		run -1 inside /sbin/umount.reservefs $wrong
+		[[ $output == "umount.reservefs: "*"; "* ]]
+	done
+	run -0 inside /sbin/umount.reservefs --help
+	equal "" "$(awk 'length > 80' <<<"$output")"
+	run -0 inside /sbin/umount.reservefs -V
+	[[ $output == "umount.reservefs "* ]]
+}
+
+@test "a mount that is there twice is not waited for: bound elsewhere, or in another namespace" {
+	namespace
+	inside mount -t reservefs "$REPO" "$MNT"
+	mkdir "$T/again"
+	inside mount --bind "$MNT" "$T/again"
+	local began=$SECONDS
+	inside umount "$T/again"
+	((SECONDS - began < 5))
+	inside cat "$MNT/available"
+	inside mount --bind "$MNT" "$T/again"
+	inside umount "$MNT"
+	inside cat "$T/again/available"
+	inside umount "$T/again"
+	equal "" "$(daemons)"
+	# A container that has a copy.
+	inside mount -t reservefs "$REPO" "$MNT"
+	inside unshare -m bash -c 'echo $$ >"$T/there"; exec sleep infinity' 3>&- &
+	eventually test -s "$T/there"
+	local pid
+	pid=$(daemons)
+	run -0 inside umount -v "$MNT"
+	[[ $output == *"the daemon of $MNT goes on, because pid "*"in another mount namespace"* ]]
+	[ -n "$pid" ]
+	kill "$(cat "$T/there")"
+	eventually served_no_more
+}
+
+@test "a dead tree is unmounted like any other" {
+	namespace
+	local how
+	for how in "$MNT" mnt "-l $MNT"; do
+		inside mount -t reservefs "$REPO" "$MNT"
+		kill -KILL "$(daemons)"
+		eventually served_no_more
+		# shellcheck disable=SC2086
+		inside umount $how
+		equal "0 0" "$(mounts_on "$MNT") $(grep -cF "$MNT" /run/mount/utab || :)"
+	done
+}
+
+@test "a daemon that hangs does not hang umount for ever" {
+	loop_fs ext4 32M
+	REPO=$T/disk
+	namespace
+	inside mount -t reservefs "$REPO" "$MNT"
+	local pid
+	pid=$(daemons)
+	# It cannot store what it has to store at its end.
+	freeze "$T/disk"
+	inside mkdir "$MNT/reservations/c1"
+	run -2 inside timeout 60 umount "$MNT"
+	[[ $output == *"umount.reservefs: $MNT is unmounted, but its daemon, pid $pid, has not ended within 30 seconds; "*"kill -KILL $pid"* ]]
+	equal 0 "$(mounts_on "$MNT")"
+	run ! inside umount "$T/disk"
+	thaw "$T/disk"
+	eventually served_no_more
+}
+
+@test "where no pidfd is to be had the daemon's end is waited for all the same" {
+	namespace
+	local error
+	for error in EPERM ENOSYS; do
+		inside mount -t reservefs "$REPO" "$MNT"
+		inside "$HELPERS/refuse" $error pidfd_open,statx,close_range,clone3 umount "$MNT"
+		equal "" "$(daemons)"
 	done
 }

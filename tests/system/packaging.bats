@@ -124,8 +124,8 @@ completed() {
 	run -0 zsh -n "$TOP/contrib/completions/reservefs.zsh"
 	mkdir "$T/functions"
 	cp "$TOP/contrib/completions/reservefs.zsh" "$T/functions/_reservefs"
-	run -0 zsh -fc 'fpath=("$1" $fpath); autoload -Uz compinit; compinit -D; print $_comps[reservefs] $_comps[mount.reservefs]' - "$T/functions"
-	equal "_reservefs _reservefs" "$output"
+	run -0 zsh -fc 'fpath=("$1" $fpath); autoload -Uz compinit; compinit -D; print $_comps[reservefs] $_comps[mount.reservefs] $_comps[umount.reservefs]' - "$T/functions"
+	equal "_reservefs _reservefs _reservefs" "$output"
 }
 
 @test "fish completes options, their values, and directories" {
@@ -180,6 +180,8 @@ completed() {
 	built one
 	local root=$BATS_FILE_TMPDIR/one/root file
 	for file in usr/bin/reservefs usr/sbin/mount.reservefs usr/sbin/mount.fuse.reservefs usr/sbin/fsck.reservefs \
+		usr/sbin/umount.reservefs usr/sbin/umount.fuse.reservefs usr/share/man/man8/umount.reservefs.8 \
+		usr/share/man/man8/umount.fuse.reservefs.8 \
 		usr/share/man/man1/reservefs.1 usr/share/man/man5/reservefs.5 usr/share/man/man8/mount.reservefs.8 \
 		usr/share/man/man8/mount.fuse.reservefs.8 usr/share/man/man8/fsck.reservefs.8 \
 		usr/lib/systemd/system/reservefs@.service usr/lib/sysusers.d/reservefs.conf usr/lib/tmpfiles.d/reservefs.conf \
@@ -311,6 +313,7 @@ namespace() {
 		mount --bind /usr/sbin "$T/sbin.real"
 		ln -s "$T/sbin.real/"* "$T/sbin/"
 		ln -sf "$ROOT/usr/sbin/mount.reservefs" "$T/sbin/mount.reservefs"
+		ln -sf "$ROOT/usr/sbin/umount.reservefs" "$T/sbin/umount.reservefs"
 		mount --bind "$T/sbin" /usr/sbin
 		[ /sbin -ef /usr/sbin ] || mount --bind "$T/sbin" /sbin
 		echo "$$" >"$T/holder"
@@ -355,7 +358,7 @@ no_daemon_in_root() {
 	grep -xF 'reservefs_reserved_bytes{pool="repo"} 4294967296' "$T/metrics"
 	! command -v promtool >/dev/null || promtool check metrics <"$T/metrics"
 	inside umount "$MNT"
-	eventually no_daemon_in_root
+	no_daemon_in_root
 
 	into_root -P reservefs >"$T/log" 2>&1 || { cat "$T/log"; false; }
 	equal "" "$(find "$ROOT" -name '*reservefs*')"

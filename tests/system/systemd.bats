@@ -151,9 +151,12 @@ also_teardown() {
 	inside mkdir "$T/mounts/p1/reservations/c1"
 	inside sh -c 'echo 4G >"$0/reservations/c1/size"' "$T/mounts/p1"
 	inside grep 'reservefs_reserved_bytes{pool="p1"} 4294967296' "$T/mounts/p1/metrics"
+	# umount(8) is told who waits for the daemon's end.
+	inside grep -F "TARGET=$T/mounts/p1 ROOT=/ OPTS=helper=reservefs" /run/mount/utab
 	inside systemctl stop reservefs@p1
 	equal inactive "$(shown p1 ActiveState)"
 	equal success "$(shown p1 Result)"
+	run ! inside grep -F "$T/mounts/p1" /run/mount/utab
 	run ! inside findmnt -M "$T/mounts/p1"
 	# Again, with what it kept.
 	inside systemctl start reservefs@p1
