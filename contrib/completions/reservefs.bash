@@ -14,7 +14,7 @@ _reservefs_options() {
 	gid=*) compgen -P "${before}gid=" -g -- "$value" ;;
 	datastore=* | config=*) compgen -P "$before$name=" -f -- "$value" ;;
 	*)
-		compgen -P "$before" -W 'capacity= repo= datastore= pool= uid= gid= config= nonempty debug
+		compgen -P "$before" -W 'capacity= repo= datastore= pool= uid= gid= config= nonempty existing debug
 			allow_other allow_root auto_unmount noatime ro' -- "$word"
 		;;
 	esac

@@ -33,6 +33,7 @@ function __reservefs_options
                 "$before" "gid="\t"the group of the tree" \
                 "$before" "config="\t"more options, one a line" \
                 "$before" "nonempty"\t"mount over a directory that holds something" \
+                "$before" "existing"\t"begin no new Repo" \
                 "$before" "debug"\t"show every request" \
                 "$before" "allow_other"\t"let other users in" \
                 "$before" "allow_root"\t"let root in" \

@@ -12,6 +12,7 @@ _reservefs_options() {
 		'gid[the group of the tree]:group:_groups' \
 		'config[more options, one a line]:file:_files' \
 		'nonempty[mount over a directory that holds something]' \
+		'existing[begin no new Repo]' \
 		'debug[show every request]' \
 		'allow_other[let other users in]' \
 		'allow_root[let root in]' \

@@ -213,6 +213,7 @@ static int use(struct parser *p)
 	o->datastore = TAKE_PTR(s->datastore);
 	o->pool = TAKE_PTR(s->pool);
 	o->nonempty = s->nonempty;
+	o->existing = s->existing;
 	o->debug = s->debug;
 	o->foreground |= o->debug;
 	return use_fuse(o, s, p->failure);

@@ -30,6 +30,7 @@ struct rfs_options {
 	uid_t uid;
 	gid_t gid;
 	bool nonempty; /* mount over a directory that holds something */
+	bool existing; /* refuse to begin a new Repo */
 	bool foreground;
 	bool debug;
 	struct fuse_args fuse; /* what libfuse gets; every option in it is one that libfuse knows */

@@ -20,6 +20,7 @@
 #include "util/utf8.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
 #include <signal.h>
@@ -49,10 +50,36 @@ static enum rfs_share share_of(const struct rfs_options *o)
 	return o->capacity_bytes == RFS_CAPACITY_MAX ? RFS_SHARE_WHOLE : RFS_SHARE_PART;
 }
 
+/* For a disk that may not be mounted: its Repo must not be begun anew on the directory beneath. */
+static int fail_missing(const char *what, const struct service *s, int error, struct rfs_failure *failure)
+{
+	if (error != ENOENT)
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -error, "cannot look for %s of REPO %s: %s; check its disk", what, s->node.path,
+				strerror(error));
+	return rfs_fail(failure, RFS_EXIT_SYSTEM, -error,
+			"REPO %s has no %s, and option 'existing' forbids to begin a new one; look whether its disk is mounted, or leave the "
+			"option out",
+			s->node.path, what);
+}
+
+static int check_exists(const struct service *s, struct rfs_failure *failure)
+{
+	const char *given = s->options->datastore;
+	struct stat st;
+
+	if (fstatat(s->node.fd, ".reservefs", &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return fail_missing(".reservefs", s, errno, failure);
+	if ((given ? stat(given, &st) : fstatat(s->node.fd, ".reservefs/datastore.db", &st, 0)) < 0)
+		return fail_missing(given ? given : "Datastore", s, errno, failure);
+	return 0;
+}
+
 static int look(struct service *s, struct rfs_failure *failure)
 {
 	int r = rfs_node_open(&s->node, s->options->repo, share_of(s->options), failure);
 
+	if (!r && s->options->existing)
+		r = check_exists(s, failure);
 	if (!r)
 		r = rfs_mountpoint_find(&s->mountpoint, s->options->mountpoint, &s->node, s->options->nonempty,
 					failure);
@@ -93,7 +120,10 @@ static int open_datastore(struct service *s, struct rfs_datastore **ret_ds, stru
 		usual = NULL;
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, -ENOMEM, "out of memory, opening the Datastore; try again");
 	}
-	struct rfs_sqlite_options sqlite = { .path = usual ? usual : s->options->datastore };
+	struct rfs_sqlite_options sqlite = {
+		.path = usual ? usual : s->options->datastore,
+		.must_exist = s->options->existing,
+	};
 	int r = check_not_hidden(s, sqlite.path, failure);
 	if (r < 0)
 		return r;

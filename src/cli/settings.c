@@ -104,6 +104,10 @@ int rfs_settings_take(struct rfs_settings *settings, const char *option, const c
 		settings->nonempty = true;
 		return 0;
 	}
+	if (!strcmp(option, "existing")) {
+		settings->existing = true;
+		return 0;
+	}
 	if (!strcmp(option, "debug")) {
 		settings->debug = true;
 		return 0;
@@ -138,6 +142,7 @@ int rfs_settings_merge(struct rfs_settings *settings, struct rfs_settings *fallb
 	take_over(&settings->datastore, &fallback->datastore);
 	take_over(&settings->pool, &fallback->pool);
 	settings->nonempty |= fallback->nonempty;
+	settings->existing |= fallback->existing;
 	settings->debug |= fallback->debug;
 	if (fallback->fuse) {
 		if (settings->fuse && fuse_opt_add_opt(&fallback->fuse, settings->fuse))

@@ -29,6 +29,7 @@ struct rfs_settings {
 	char *config;
 	char *fuse; /* what libfuse gets, comma-separated and escaped */
 	bool nonempty;
+	bool existing;
 	bool debug;
 	bool sloppy; /* drop what nobody knows, as mount(8) -s says */
 };

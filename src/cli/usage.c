@@ -12,6 +12,7 @@ const char rfs_usage[] = "Usage: reservefs [-o OPTION[,OPTION...]] [-f] [-d] REP
 			 "  -o uid=USER,gid=GROUP  owner of the tree (default: who mounts)\n"
 			 "  -o config=FILE       more options, one name=value a line\n"
 			 "  -o nonempty          mount over a directory that holds something\n"
+			 "  -o existing          begin no new Repo, where a disk may not be mounted yet\n"
 			 "  -o ...               mount options as in fuse(8): allow_other, ro, ...\n"
 			 "  -f                   stay in the foreground\n"
 			 "  -d                   the same, and show every request\n"

@@ -3,6 +3,7 @@
 # command.bats: the command's options, exit statuses and life cycle.
 
 # shellcheck disable=SC2154 # bats sets stderr and stderr_lines
+# shellcheck disable=SC2030,SC2031 # a test's variables are its own
 
 load lib.bash
 
@@ -240,6 +241,53 @@ fails_with() {
 	stop_daemon
 	mount_quota 5G
 	equal c1 "$(contracts)"
+}
+
+@test "existing: no new Repo is begun, whatever of the old one is missing" {
+	local datastore=$T/state.db
+	fails_with 2 "look whether its disk is mounted" -o existing,repo=quota,capacity=5G "$REPO" "$MNT"
+	[[ $stderr == *"REPO $REPO has no .reservefs, and option 'existing' forbids to begin a new one"* ]]
+	equal "" "$(ls -A "$REPO")"
+	fails_with 2 "has no .reservefs" -f -o existing,repo=quota,capacity=5G "$REPO" "$MNT"
+	fails_with 2 "has no .reservefs" -o "existing,repo=quota,capacity=5G,datastore=$datastore" "$REPO" "$MNT"
+	mkdir "$REPO/.reservefs"
+	fails_with 2 "has no Datastore" -o existing,repo=quota,capacity=5G "$REPO" "$MNT"
+	equal ".reservefs" "$(cd "$REPO" && find . -mindepth 1 -printf '%P\n')"
+	fails_with 2 "has no $datastore" -o "existing,repo=quota,capacity=5G,datastore=$datastore" "$REPO" "$MNT"
+	[ ! -e "$datastore" ]
+	fails_with 1 "existing=yes" -o existing=yes,repo=quota,capacity=5G "$REPO" "$MNT"
+	# In a file, too.
+	printf 'existing\nrepo=quota\ncapacity=5G\n' >"$T/config"
+	fails_with 2 "has no Datastore" -o "config=$T/config" "$REPO" "$MNT"
+	# What is there is served.
+	mount_quota 5G
+	contract c1 7
+	stop_daemon
+	mount_quota 5G -o existing
+	size_is 7 c1
+	stop_daemon
+	mount_quota 5G -o "datastore=$datastore"
+	contract c2 8
+	stop_daemon
+	mount_quota 5G -o "existing,datastore=$datastore"
+	size_is 8 c2
+	stop_daemon
+	rm "$datastore"*
+	fails_with 2 "has no $datastore" -o "existing,repo=quota,capacity=5G,datastore=$datastore" "$REPO" "$MNT"
+}
+
+@test "existing: a pool whose disk is not mounted yet does not start anew on the directory beneath" {
+	loop_fs ext4 32M
+	REPO=$T/disk
+	start_daemon
+	contract c1 1M
+	stop_daemon
+	umount "$T/disk"
+	fails_with 2 "look whether its disk is mounted" -o existing "$REPO" "$MNT"
+	equal "" "$(ls -A "$T/disk")"
+	mount -t ext4 -o loop "$T/disk.img" "$T/disk"
+	start_daemon -o existing
+	size_is 1048576 c1
 }
 
 @test "options can be given apart or together, and in any place" {

@@ -238,6 +238,12 @@ also_teardown() {
 	equal "failed 0" "$(shown p1 ActiveState) $(shown p1 NRestarts)"
 	equal 1 "$(shown p1 ExecMainStatus)"
 	grep -F "reservefs: capacity=much is not a size, on the command line; write a number like 500G, or max" "$T/service.err"
+	# Where the disk is missing no Repo is begun, nor prepared.
+	pool p2 existing,repo=quota,capacity=1G
+	run ! inside systemctl start reservefs@p2
+	equal 2 "$(shown p2 ExecMainStatus)"
+	equal "" "$(ls -A "$T/p2")"
+	inside systemctl stop reservefs@p2
 	run ! inside systemctl start reservefs@nothing
 	[[ $output == *"Assertion failed"* ]]
 }
