@@ -114,6 +114,22 @@ equal_contracts() {
 	after_power_loss equal_contracts c1
 }
 
+syncs() {
+	sed -n 's/^reservefs_[a-z_]*{.*operation="sync".*result="ok".*} //p' "$MNT/metrics" | paste -sd ' '
+}
+
+@test "sync without a name does not reach the tree, with the name of reservations it does" {
+	mount_quota 1G
+	local before
+	before=$(syncs)
+	[ -n "$before" ]
+	sync
+	sync -f "$MNT/reservations"
+	equal "$before" "$(syncs)"
+	sync "$MNT/reservations"
+	[ "$before" != "$(syncs)" ]
+}
+
 @test "an empty contract is durable with the next durable change" {
 	on_disk
 	contract c1

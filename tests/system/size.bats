@@ -289,6 +289,30 @@ load lib.bash
 	size_is 7 c1
 }
 
+@test "the buffers of one writev are one value; beyond one request only white space can follow" {
+	mount_quota 10G
+	contract c1
+	py <<-'END'
+		def written(*buffers, at=None):
+		    fd = os.open(size("c1"), os.O_WRONLY)
+		    try:
+		        return os.writev(fd, buffers) if at is None else os.pwritev(fd, buffers, at)
+		    finally:
+		        os.close(fd)
+		equal(3, written(b"1", b"0", b"M"))
+		equal(10 << 20, number(size("c1")))
+		equal(4, written(b"2", b"0", b"M", b"\n", at=0))
+		equal(20 << 20, number(size("c1")))
+		equal(1003, written(b"3", b"0", b"M", *[b" "] * 1000))
+		equal(30 << 20, number(size("c1")))
+		# What does not go into one request is more than one write: the first is taken, and a later one refused.
+		zeros = [b"0"] * 400
+		assert written(*zeros, b"7") < 401
+		equal(0, number(size("c1")))
+		refused("EINVAL", os.pwrite, os.open(size("c1"), os.O_WRONLY), b"5", 1)
+	END
+}
+
 @test "dd writes a size, and not elsewhere than at its begin" {
 	mount_quota 10G
 	contract c1
