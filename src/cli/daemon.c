@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-int rfs_daemon_start(struct rfs_daemon *daemon, bool background, struct rfs_failure *failure)
+int rfs_daemon_start(struct rfs_daemon *daemon, bool background, int keep_fd, struct rfs_failure *failure)
 {
 	int fds[2];
 
@@ -41,7 +41,8 @@ int rfs_daemon_start(struct rfs_daemon *daemon, bool background, struct rfs_fail
 		return 0;
 	signal(SIGPIPE, SIG_IGN);
 	/* A daemon that kept what its caller had open would make whoever reads the other end wait for ever. */
-	int r = rfs_descriptors_close(STDERR_FILENO + 1, &daemon->pipe_fd, 1);
+	const int keep[] = { daemon->pipe_fd, keep_fd };
+	int r = rfs_descriptors_close(STDERR_FILENO + 1, keep, 2);
 	if (r < 0)
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, r,
 				"cannot start a daemon: close_range is refused and /proc/self/fd not to be read (%s); "

@@ -4,7 +4,9 @@
  * is 0.
  */
 #include "cli/daemon.h"
+#include "cli/delegate.h"
 #include "cli/options.h"
+#include "cli/passed.h"
 #include "cli/service.h"
 #include "cli/umount.h"
 #include "util/log.h"
@@ -55,7 +57,7 @@ static int mount_tree(const struct rfs_options *options, struct rfs_failure *fai
 {
 	struct rfs_daemon daemon;
 
-	if (rfs_daemon_start(&daemon, !options->foreground, failure) < 0)
+	if (rfs_daemon_start(&daemon, !options->foreground, rfs_passed_descriptor(options->mountpoint), failure) < 0)
 		return rfs_daemon_fail(&daemon, failure);
 	if (daemon.child)
 		return rfs_daemon_wait(&daemon, failure) < 0 ? fail(PROGRAM, failure) : EXIT_SUCCESS;
@@ -74,6 +76,8 @@ static int act(const struct rfs_options *options, struct rfs_failure *failure)
 	case RFS_ACTION_MOUNT:
 		break;
 	}
+	if (options->delegated)
+		return rfs_delegate_mount(options, failure) < 0 ? fail(PROGRAM, failure) : EXIT_SUCCESS;
 	return mount_tree(options, failure);
 }
 

@@ -163,6 +163,22 @@ int rfs_mounting_do(struct rfs_mounting *m, struct rfs_fs *fs, const char *path,
 	return r;
 }
 
+int rfs_mounting_take(struct rfs_mounting *m, struct rfs_fs *fs, const struct rfs_mountpoint *mountpoint,
+		      struct rfs_failure *failure)
+{
+	struct rfs_mount mount;
+	char name[64];
+
+	m->path = strdup(mountpoint->path);
+	if (!m->path)
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -ENOMEM, "out of memory, mounting on %s; try again", mountpoint->path);
+	m->device = mountpoint->device;
+	if (m->device && rfs_mounts_by_device(0, m->device, &mount) == 1)
+		m->id = mount.id;
+	snprintf(name, sizeof(name), "/dev/fd/%d", mountpoint->fd);
+	return mount_quietly(fs, name, failure);
+}
+
 void rfs_mounting_done(struct rfs_mounting *m)
 {
 	if (m->parent_fd >= 0)

@@ -4,6 +4,7 @@
 #define RFS_CLI_MOUNTING_H
 
 #include "cli/failure.h"
+#include "cli/mountpoint.h"
 
 #include <sys/types.h>
 
@@ -23,6 +24,10 @@ struct rfs_mounting {
 /* Mounts on the resolved `path`. What libfuse and fusermount3 print meanwhile becomes part of `failure`. On failure
  * `mounting` is to be given to rfs_mounting_done all the same. */
 int rfs_mounting_do(struct rfs_mounting *mounting, struct rfs_fs *fs, const char *path, struct rfs_failure *failure);
+
+/* Takes over the mount that `mountpoint` says is made already. As above. */
+int rfs_mounting_take(struct rfs_mounting *mounting, struct rfs_fs *fs, const struct rfs_mountpoint *mountpoint,
+		      struct rfs_failure *failure);
 
 /*
  * Takes the mount away, wherever it is now and whatever lies on it, and no other one. Where that is impossible without

@@ -7,6 +7,7 @@
 #include "cli/child.h"
 #include "cli/health.h"
 #include "cli/mounts.h"
+#include "cli/passed.h"
 #include "util/cleanup.h"
 
 #include <dirent.h>
@@ -105,6 +106,20 @@ static enum rfs_health ask_until_dead(const char *path)
 		health = ask(path);
 	}
 	return health;
+}
+
+int rfs_mountpoint_take(struct rfs_mountpoint *mp, const char *given, struct rfs_failure *failure)
+{
+	int fd = rfs_passed_descriptor(given);
+	char *path = NULL;
+
+	int r = rfs_passed_find(fd, &mp->device, &path, failure);
+	if (r < 0)
+		return r;
+	mp->fd = fd;
+	mp->unknown = !path;
+	mp->path = path ? path : strdup(given);
+	return mp->path ? 0 : rfs_fail(failure, RFS_EXIT_SYSTEM, -ENOMEM, "out of memory, looking for the mount; try again");
 }
 
 int rfs_mountpoint_find(struct rfs_mountpoint *mp, const char *given, const struct rfs_node *node, bool nonempty,

@@ -7,11 +7,20 @@
 #include "cli/node.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 struct rfs_mountpoint {
-	char *path; /* resolved; NULL at the start */
-	bool dead;  /* a crashed daemon of this kind has left its mount there */
+	char *path;   /* resolved; NULL at the start */
+	bool dead;    /* a crashed daemon of this kind has left its mount there */
+	int fd;	      /* where the mount is made already (passed.h): its descriptor; else -1 */
+	bool unknown; /* then: nobody can tell where, and `path` is what was given */
+	dev_t device; /* then: of its file system, or 0 */
 };
+
+#define RFS_MOUNTPOINT_INIT ((struct rfs_mountpoint){ .fd = -1 })
+
+/* Takes `given`, which is /dev/fd/N, for a mount point; whatever else is to be opened must not be hidden by it. */
+int rfs_mountpoint_take(struct rfs_mountpoint *mp, const char *given, struct rfs_failure *failure);
 
 /* Resolves `given` and looks whether the tree can be mounted there; changes nothing. The Repo's own
  * directory counts as one that holds something. The caller owns `path` (rfs_mountpoint_done), after a failure too. */

@@ -62,6 +62,15 @@ static void unescape(const char *field, char *ret_text, size_t size)
 	ret_text[length] = '\0';
 }
 
+/* The value of an option of a file system, or 0. */
+static unsigned int number_of(const char *options, const char *name)
+{
+	const char *found = strstr(options, name);
+	unsigned int number = 0;
+
+	return found && sscanf(found + strlen(name), "%u", &number) == 1 ? number : 0;
+}
+
 /* ID PARENT MAJOR:MINOR ROOT PATH OPTIONS [TAG...] - TYPE SOURCE OPTIONS */
 static bool parse(const char *line, struct rfs_mount *ret_mount)
 {
@@ -79,6 +88,9 @@ static bool parse(const char *line, struct rfs_mount *ret_mount)
 	unescape(end + strlen(" - "), ret_mount->type, sizeof(ret_mount->type));
 	const char *source = strchr(end + strlen(" - "), ' ');
 	unescape(source ? source + 1 : "", ret_mount->source, sizeof(ret_mount->source));
+	const char *options = source ? strrchr(source, ' ') : "";
+	ret_mount->user_id = number_of(options, "user_id=");
+	ret_mount->group_id = number_of(options, "group_id=");
 	return true;
 }
 

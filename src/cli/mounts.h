@@ -23,6 +23,8 @@ struct rfs_mount {
 	char path[PATH_MAX];
 	char source[PATH_MAX]; /* of a tree: REPO as it was given */
 	char type[64];
+	uid_t user_id; /* of a tree: whom it lets in, in any case */
+	gid_t group_id;
 };
 
 /* The id of the mount that the open file `fd` (O_PATH will do) is on, or a negative errno. */

@@ -34,7 +34,7 @@ int rfs_node_open(struct rfs_node *node, const char *given, enum rfs_share share
 /* Makes what is missing, and takes the lock, for the life of this process (a fork does not inherit it). */
 int rfs_node_claim(struct rfs_node *node, struct rfs_failure *failure);
 
-/* Writes this process's pid and `mountpoint` into the lock file, for people and for the next daemon, which waits where
+/* Writes this process's pid and `mountpoint` ("" where it is not known) into the lock file, for people and for the next daemon, which waits where
  * the mount is gone but this process is not yet. That it can't be written is no error: the lock itself tells the pid.
  */
 void rfs_node_record(struct rfs_node *node, const char *mountpoint);

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COMMAND_LINE "on the command line"
@@ -46,6 +47,7 @@ struct parser {
 	struct rfs_settings settings;
 	struct rfs_failure *failure;
 	bool helper; /* of mount(8) */
+	char *words; /* all that -o says, as it says it */
 	int error;   /* 0, or what is to be returned; `failure` is filled then */
 };
 
@@ -116,6 +118,8 @@ static int take(void *data, const char *arg, int key, struct fuse_args *rest)
 			break;
 		}
 		p->error = rfs_settings_take(&p->settings, arg, COMMAND_LINE, p->failure);
+		if (!p->error && p->helper && fuse_opt_add_opt(&p->words, arg))
+			p->error = out_of_memory(p->failure);
 		break;
 	}
 	return p->error ? -1 : 0;
@@ -216,6 +220,8 @@ static int use(struct parser *p)
 	o->existing = s->existing;
 	o->debug = s->debug;
 	o->foreground |= o->debug;
+	if (s->delegate)
+		o->delegated = TAKE_PTR(p->words);
 	return use_fuse(o, s, p->failure);
 }
 
@@ -246,10 +252,12 @@ int rfs_options_parse(int argc, char **argv, struct rfs_options *ret_options, st
 				"a mounted tree cannot be changed by option 'remount', " COMMAND_LINE
 				"; unmount it and mount it again");
 	p.settings.sloppy = p.helper && wants_sloppy(argc, argv);
+	p.settings.may_delegate = p.helper;
 	int r = read_arguments(&p, argc, argv);
 	if (!r && (options.action == RFS_ACTION_MOUNT || options.action == RFS_ACTION_CHECK))
 		r = use(&p);
 	rfs_settings_done(&p.settings);
+	free(p.words);
 	if (r < 0) {
 		rfs_options_done(&options);
 		return r;
@@ -266,6 +274,7 @@ void rfs_options_done(struct rfs_options *options)
 	free(options->mountpoint);
 	free(options->datastore);
 	free(options->pool);
+	free(options->delegated);
 	fuse_opt_free_args(&options->fuse);
 	memset(options, 0, sizeof(*options));
 }

@@ -33,6 +33,7 @@ struct rfs_options {
 	bool existing; /* refuse to begin a new Repo */
 	bool foreground;
 	bool debug;
+	char *delegated;       /* all that -o says, where mount.fuse3 is to mount; else NULL */
 	struct fuse_args fuse; /* what libfuse gets; every option in it is one that libfuse knows */
 };
 

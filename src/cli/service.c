@@ -10,6 +10,7 @@
 #include "cli/mtab.h"
 #include "cli/node.h"
 #include "cli/notify.h"
+#include "cli/passed.h"
 #include "cli/privileges.h"
 #include "cli/signals.h"
 #include "cli/threads.h"
@@ -74,15 +75,37 @@ static int check_exists(const struct service *s, struct rfs_failure *failure)
 	return 0;
 }
 
+/* A mount that is there already may hide what is to be opened. */
+static int take_mount(struct service *s, struct rfs_failure *failure)
+{
+	const struct rfs_options *o = s->options;
+	_cleanup_free_ char *name = o->datastore ? strdup(o->datastore) : NULL;
+
+	int r = rfs_mountpoint_take(&s->mountpoint, o->mountpoint, failure);
+	if (!r)
+		r = rfs_passed_check_reachable(o->repo);
+	if (!r && name)
+		r = rfs_passed_check_reachable(dirname(name));
+	if (r == -EDEADLK)
+		return rfs_fail(failure, RFS_EXIT_USAGE, r,
+				"REPO %s, or the directory of its Datastore, does not answer: it is hidden by the mount itself, or on a disk that "
+				"hangs; mount elsewhere, or look at the disk",
+				o->repo);
+	return r;
+}
+
 static int look(struct service *s, struct rfs_failure *failure)
 {
-	int r = rfs_node_open(&s->node, s->options->repo, share_of(s->options), failure);
+	const struct rfs_options *o = s->options;
+	bool passed = rfs_passed_descriptor(o->mountpoint) >= 0;
+	int r = passed ? take_mount(s, failure) : 0;
 
-	if (!r && s->options->existing)
-		r = check_exists(s, failure);
 	if (!r)
-		r = rfs_mountpoint_find(&s->mountpoint, s->options->mountpoint, &s->node, s->options->nonempty,
-					failure);
+		r = rfs_node_open(&s->node, o->repo, share_of(o), failure);
+	if (!r && o->existing)
+		r = check_exists(s, failure);
+	if (!r && !passed)
+		r = rfs_mountpoint_find(&s->mountpoint, o->mountpoint, &s->node, o->nonempty, failure);
 	return r;
 }
 
@@ -242,6 +265,7 @@ static int open_fs(struct service *s, struct rfs_failure *failure)
 		.pool = pool,
 		.uid = s->options->uid,
 		.gid = s->options->gid,
+		.check_permissions = s->mountpoint.fd >= 0,
 		.ready = on_ready,
 		.user = s,
 	};
@@ -277,15 +301,22 @@ static int judge_end(struct service *s, enum rfs_fs_end end, struct rfs_failure 
 	return 0;
 }
 
+static int do_mount(struct service *s, struct rfs_failure *failure)
+{
+	if (s->mountpoint.fd >= 0)
+		return rfs_mounting_take(&s->mounting, s->fs, &s->mountpoint, failure);
+	rfs_mtab_note(s->options->repo, s->mountpoint.path);
+	return rfs_mounting_do(&s->mounting, s->fs, s->mountpoint.path, failure);
+}
+
 static int mount_and_serve(struct service *s, struct rfs_failure *failure)
 {
 	enum rfs_fs_end end = RFS_FS_TOLD;
 
 	rfs_signals_hold();
 	/* Before it is true, because afterwards the disk of REPO is not waited for. */
-	rfs_node_record(&s->node, s->mountpoint.path);
-	rfs_mtab_note(s->options->repo, s->mountpoint.path);
-	int r = rfs_mounting_do(&s->mounting, s->fs, s->mountpoint.path, failure);
+	rfs_node_record(&s->node, s->mountpoint.unknown ? "" : s->mountpoint.path);
+	int r = do_mount(s, failure);
 	if (r < 0)
 		return r;
 	rfs_node_note_mount(&s->node, s->mounting.device);
@@ -338,7 +369,7 @@ static int close_all(struct service *s, int r, struct rfs_failure *failure)
 
 int rfs_service_check(const struct rfs_options *options, struct rfs_failure *failure)
 {
-	struct service s = { .options = options, .node = RFS_NODE_INIT };
+	struct service s = { .options = options, .node = RFS_NODE_INIT, .mountpoint = RFS_MOUNTPOINT_INIT };
 	int r = look(&s, failure);
 
 	rfs_mountpoint_done(&s.mountpoint);
@@ -349,7 +380,11 @@ int rfs_service_check(const struct rfs_options *options, struct rfs_failure *fai
 int rfs_service_run(const struct rfs_options *options, struct rfs_daemon *daemon, struct rfs_failure *failure)
 {
 	struct service s = {
-		.options = options, .daemon = daemon, .node = RFS_NODE_INIT, .mounting = RFS_MOUNTING_INIT,
+		.options = options,
+		.daemon = daemon,
+		.node = RFS_NODE_INIT,
+		.mountpoint = RFS_MOUNTPOINT_INIT,
+		.mounting = RFS_MOUNTING_INIT,
 	};
 	int r;
 

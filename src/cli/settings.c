@@ -112,6 +112,10 @@ int rfs_settings_take(struct rfs_settings *settings, const char *option, const c
 		settings->debug = true;
 		return 0;
 	}
+	if (settings->may_delegate && (!strcmp(option, "drop_privileges") || !strncmp(option, "setuid=", strlen("setuid=")))) {
+		settings->delegate = true;
+		return 0;
+	}
 	if (!strcmp(option, "subtype=reservefs"))
 		return 0;
 	if (name_length == strlen("subtype") && !strncmp(option, "subtype", name_length))

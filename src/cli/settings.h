@@ -31,7 +31,9 @@ struct rfs_settings {
 	bool nonempty;
 	bool existing;
 	bool debug;
-	bool sloppy; /* drop what nobody knows, as mount(8) -s says */
+	bool sloppy;	   /* drop what nobody knows, as mount(8) -s says */
+	bool may_delegate; /* take what mount.fuse3 is to do */
+	bool delegate;	   /* there is something of that */
 };
 
 /*

@@ -170,7 +170,7 @@ void rfs_mounting_undo(const struct rfs_mounting *m, const struct rfs_fs *fs, in
 	struct rfs_place place;
 
 	if (m->id < 0) {
-		if (connected)
+		if (connected && m->parent_fd >= 0)
 			(void) detach_anyhow(m, &by_path, m->path);
 		return;
 	}

@@ -27,6 +27,9 @@ static void op_init(void *user, struct fuse_conn_info *conn)
 	/* No data is cached, so there is none to keep coherent; locks are the kernel's own business. */
 	conn->want &= ~(unsigned) (FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_POSIX_LOCKS |
 				   FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_IOCTL_DIR);
+	/* It implies default_permissions; that there are no such lists the kernel learns when it asks for the first one. */
+	if (fs->check_permissions)
+		conn->want |= conn->capable & FUSE_CAP_POSIX_ACL;
 	/* Times have nanoseconds. */
 	conn->time_gran = 1;
 	/* libfuse wants it said twice. */
@@ -92,6 +95,7 @@ int rfs_fs_new(struct fuse_args *args, const struct rfs_fs_options *options, str
 	fs->reservations = options->reservations;
 	fs->uid = options->uid;
 	fs->gid = options->gid;
+	fs->check_permissions = options->check_permissions;
 	fs->ready = options->ready;
 	fs->user = options->user;
 	clock_gettime(CLOCK_REALTIME, &fs->started);

@@ -21,6 +21,8 @@ struct rfs_fs_options {
 	const char *pool;                      /* the name of this pool, for metrics; copied */
 	uid_t uid;                             /* the owner of the tree */
 	gid_t gid;
+	/* The mount is made by somebody else, and may lack default_permissions: have the kernel check them all the same. */
+	bool check_permissions;
 	/* Called by the thread in rfs_fs_run once the kernel and libfuse have agreed: it can be used from then on. */
 	void (*ready)(void *user);
 	void *user;

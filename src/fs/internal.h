@@ -161,6 +161,7 @@ struct rfs_fs {
 	bool greeting;    /* the reading thread's: it is dealing with the kernel's greeting */
 	bool left_behind; /* a thread may still come back and use all this: it is not freed */
 	unsigned max_read_bytes; /* FUSE's option of that name; 0: it was not given */
+	bool check_permissions;
 
 	_Atomic uint64_t operations[RFS_OP_COUNT][RFS_RESULT_COUNT];
 

@@ -520,3 +520,132 @@ unmounted() {
 		equal "" "$(daemons)"
 	done
 }
+
+# for_nobody: the command where other users may run it, and a Repo of nobody's.
+for_nobody() {
+	needs mount.fuse3
+	mkdir "$T/bin"
+	install -m 755 "$RESERVEFS" "$T/bin/reservefs"
+	RESERVEFS=$T/bin/reservefs
+	NAME=$(id -un "$NOBODY")
+	chown "$NOBODY:$NOBODY" "$REPO"
+	namespace
+}
+
+# Each thread of the daemon is nobody's, with nothing that it may do beyond that.
+has_no_privileges() {
+	local pid
+	pid=$(daemons)
+	equal "$NOBODY" "$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$pid"/task/*/status | sort -u)"
+	equal 0000000000000000 "$(sed -n 's/^Cap[A-Z][a-z]*:\t//p' "/proc/$pid"/task/*/status | sort -u)"
+}
+
+used_by_nobody() {
+	inside_as_nobody mkdir "$MNT/reservations/c1"
+	inside_as_nobody sh -c 'echo 4G >"$0/reservations/c1/size"' "$MNT"
+	equal 4294967296 "$(inside_as_nobody cat "$MNT/reserved")"
+	inside_as_nobody rm -r "$MNT/reservations/c1"
+}
+
+@test "mount.fuse3 -o drop_privileges: it serves the descriptor that it is given, with no privileges at all" {
+	for_nobody
+	local options=drop_privileges,setuid=$NAME,repo=quota,capacity=10G
+	run -0 inside env "PATH=$T/bin:$PATH" mount.fuse3 "reservefs#$REPO" "$MNT" -o "$options"
+	equal "" "$output"
+	has_no_privileges
+	used_by_nobody
+	# It knows where it is mounted, where the kernel shows it.
+	local pid
+	pid=$(daemons)
+	if grep -q fuse_connection "/proc/$pid"/fdinfo/*; then
+		equal "$pid $MNT" "$(paste -sd ' ' "$REPO/.reservefs/lock")"
+	fi
+	run -2 inside "$RESERVEFS" -o repo=quota,capacity=10G "$REPO" "$T"
+	[[ $output == *"already served by pid $pid"* ]]
+	inside umount mnt
+	equal "0:" "$(mounts_on "$MNT"):$(daemons)"
+	# It cannot unmount when it is told to end; it ends all the same, and the next one finds what it left.
+	inside env "PATH=$T/bin:$PATH" mount.fuse3 "reservefs#$REPO" "$MNT" -o "$options"
+	pid=$(daemons)
+	kill -TERM "$pid"
+	eventually served_no_more
+	equal 1 "$(mounts_on "$MNT")"
+	inside mount -t fuse.reservefs -o "$options" "$REPO" "$MNT"
+	equal 1 "$(mounts_on "$MNT")"
+	used_by_nobody
+	inside umount "$MNT"
+	equal "0:" "$(mounts_on "$MNT"):$(daemons)"
+}
+
+@test "mount -t reservefs -o drop_privileges leaves it to mount.fuse3, and leaves nothing where that fails" {
+	for_nobody
+	local type options=drop_privileges,setuid=$NAME,repo=quota,capacity=10G
+	for type in reservefs fuse.reservefs; do
+		run -0 inside mount -t $type -o "$options,nofail,noatime" "$REPO" "$MNT"
+		equal "" "$output"
+		equal "fuse.reservefs $REPO" "$(inside findmnt -rno FSTYPE,SOURCE -M "$MNT")"
+		has_no_privileges
+		used_by_nobody
+		inside umount "$MNT"
+		equal "0:" "$(mounts_on "$MNT"):$(daemons)"
+	done
+	echo "$REPO $MNT reservefs $options 0 0" >"$T/fstab"
+	inside mount -a
+	inside mount -a
+	equal 1 "$(mounts_on "$MNT")"
+	# A crash leaves a mount that root, too, is not let into.
+	kill -KILL "$(daemons)"
+	eventually served_no_more
+	inside mount -t reservefs -o "$options" "$REPO" "$MNT"
+	used_by_nobody
+	inside umount "$MNT"
+	equal "" "$(daemons)"
+	run -1 inside mount -t reservefs -o "$options,capacity=much" "$REPO" "$MNT"
+	[[ $output == "reservefs: capacity=much is not a size"* ]]
+	equal 1 "$(wc -l <<<"$output")"
+	equal "0 0" "$(mounts_on "$MNT") $(grep -cF "$MNT" /run/mount/utab || :)"
+	chown 0:0 "$REPO"
+	chmod 700 "$REPO"
+	run -2 inside mount -t reservefs -o "$options" "$REPO" "$MNT"
+	[[ $output == "reservefs: no permission to use REPO $REPO; "* ]]
+	equal 0 "$(mounts_on "$MNT")"
+}
+
+@test "a tree on a descriptor has its permissions checked, whatever it was mounted with" {
+	for_nobody
+	inside env "PATH=$T/bin:$PATH" mount.fuse3 "reservefs#$REPO" "$MNT" -o "drop_privileges,setuid=$NAME,allow_other,repo=quota,capacity=10G"
+	inside_as_nobody mkdir "$MNT/reservations/c1"
+	inside_as_nobody sh -c 'echo 4G >"$0/reservations/c1/size"' "$MNT"
+	local command
+	for command in 'mkdir "$MNT/reservations/c2"' 'echo 5G >"$MNT/reservations/c1/size"' 'rmdir "$MNT/reservations/c1"' 'rm -r "$MNT/reservations/c1"' \
+		'mv "$MNT/reservations/c1" "$MNT/reservations/c2"'; do
+		run ! inside setpriv --reuid 1 --regid 1 --clear-groups sh -c "$command"
+		[[ $output == *"ermission denied"* || $output == *"not permitted"* ]]
+	done
+	equal 4294967296 "$(inside setpriv --reuid 1 --regid 1 --clear-groups cat "$MNT/reservations/c1/size")"
+	# Root may.
+	inside sh -c 'echo 5G >"$MNT/reservations/c1/size"'
+	equal 5368709120 "$(inside cat "$MNT/reserved")"
+	inside umount mnt
+	equal "" "$(daemons)"
+}
+
+@test "a descriptor that is none, and a REPO that the mount itself hides, are refused" {
+	for_nobody
+	local what
+	for what in '' '7</dev/null' '7</dev/zero'; do
+		run -1 inside bash -c "exec \"\$RESERVEFS\" -o repo=quota,capacity=1G \"\$REPO\" /dev/fd/7 $what"
+		[[ $output == *"MOUNTPOINT /dev/fd/7 is not an open /dev/fuse; "* ]]
+	done
+	run -1 inside "$RESERVEFS" -o repo=quota,capacity=1G "$REPO" /dev/fd/99999999999999999999
+	run ! inside timeout 20 env "PATH=$T/bin:$PATH" mount.fuse3 "reservefs#$REPO" "$REPO" -o "drop_privileges,setuid=$NAME,repo=quota,capacity=1G"
+	[[ $output == *"REPO $REPO, or the directory of its Datastore, does not answer: it is hidden by the mount itself"* ]]
+	inside umount -i "$REPO"
+	equal "" "$(daemons)"
+	# Not for who is not mount(8)'s helper, nor in a file.
+	run -1 inside "$RESERVEFS" -o drop_privileges,repo=quota,capacity=1G "$REPO" "$MNT"
+	[[ $output == *"unknown option 'drop_privileges'"* ]]
+	echo drop_privileges >"$T/pool.conf"
+	run -1 inside mount -t reservefs -o "config=$T/pool.conf" "$REPO" "$MNT"
+	[[ $output == *"unknown option 'drop_privileges', $T/pool.conf:1"* ]]
+}
