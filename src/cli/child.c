@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * child.c: processes that do one thing. Invariant: none outlives the process that started it, and waiting for one that only
- * asks ends at its deadline.
+ * child.c: processes that do one thing. Invariant: none outlives the process that started it, and waiting for one that
+ * only asks ends at its deadline.
  */
 #include "cli/child.h"
 #include "cli/descriptors.h"
@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -76,6 +77,7 @@ int rfs_child_run(const char *const argv[], bool quiet)
 	if (pid == 0) {
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
+		umask(022);
 		if (quiet)
 			be_quiet();
 		execvp(argv[0], (char *const *) argv);

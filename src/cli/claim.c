@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * claim.c: claims as positions of locks. Invariant: a daemon that has made its claim and then looks, and another one that has done
- * the same, cannot both have seen nobody.
+ * claim.c: claims as positions of locks. Invariant: a daemon that has made its claim and then looks, and another one
+ * that has done the same, cannot both have seen nobody.
  */
 #include "cli/claim.h"
 #include "util/cleanup.h"

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * covered.c: unmounting what other mounts lie on. umount2(2) knows mounts by their paths alone, and a path leads to the one on
- * top. There are two ways round that, of which one or the other is open:
+ * covered.c: unmounting what other mounts lie on. umount2(2) knows mounts by their paths alone, and a path leads to the
+ * one on top. There are two ways round that, of which one or the other is open:
  *
- *   - Where the mount point lies on a mount that is shared, to unmount there in another mount namespace does the same in ours,
- *     and the kernel then lets what lay on top take the place. So, in a namespace that nobody else ever sees, the upper mounts are
- *     unmounted without telling anybody, and then, told to everybody, ours. It is done at once or not at all.
+ *   - Where the mount point lies on a mount that is shared, to unmount there in another mount namespace does the same
+ * in ours, and the kernel then lets what lay on top take the place. So, in a namespace that nobody else ever sees, the
+ * upper mounts are unmounted without telling anybody, and then, told to everybody, ours. It is done at once or not at
+ * all.
  *   - Where nothing is shared, the upper mounts are moved aside and back.
  *
  * Invariant: whatever fails half-way, the upper mounts are where they were, or it is logged where they are.
@@ -55,13 +56,15 @@ static int unmount_covers(const struct rfs_mount *ours, const char *name)
 	return -ELOOP;
 }
 
-/* In a child. The copy of the parent, taken before the namespaces part, stays one of those that are told of each other. */
+/* In a child. The copy of the parent, taken before the namespaces part, stays one of those that are told of each other.
+ */
 static int unmount_in_namespace(void *user)
 {
 	const struct in_namespace *n = user;
 	int shared;
 
-	if (fchdir(n->place->dirfd) < 0 || (shared = open_tree(AT_FDCWD, n->parent->path, OPEN_TREE_CLONE | O_CLOEXEC)) < 0)
+	if (fchdir(n->place->dirfd) < 0 ||
+	    (shared = open_tree(AT_FDCWD, n->parent->path, OPEN_TREE_CLONE | O_CLOEXEC)) < 0)
 		return errno;
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return errno;
@@ -99,7 +102,8 @@ static bool is_at(const struct rfs_mount *ours, const struct rfs_place *place)
 	return rfs_mounts_at(place->dirfd, place->name, &mount) == 1 && mount.id == ours->id;
 }
 
-static int uncover(const struct rfs_mount *ours, const struct rfs_place *place, const struct rfs_place *aside, int *ret_moved)
+static int uncover(const struct rfs_mount *ours, const struct rfs_place *place, const struct rfs_place *aside,
+		   int *ret_moved)
 {
 	int r = 0;
 
@@ -113,8 +117,9 @@ static void cover_again(const struct rfs_place *aside, const struct rfs_place *p
 	for (; moved > 0; moved--) {
 		int r = move(aside, place);
 		if (r < 0) {
-			rfs_log(LOG_ERR, "what was mounted on %s is now on REPO/.reservefs/" ASIDE_NAME
-					 ", because it cannot be moved back: %s; do that with mount --move",
+			rfs_log(LOG_ERR,
+				"what was mounted on %s is now on REPO/.reservefs/" ASIDE_NAME
+				", because it cannot be moved back: %s; do that with mount --move",
 				path, strerror(-r));
 			return;
 		}

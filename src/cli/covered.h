@@ -12,9 +12,9 @@ struct rfs_place {
 };
 
 /*
- * Takes away `ours`, a tree's mount, which is at `place` but not to be seen there because others lie on it, and leaves those
- * where they are. `state_fd` is a directory of the daemon's own, where they may be for a moment. A negative errno: nothing has
- * changed; -EBUSY where the kernel offers no way.
+ * Takes away `ours`, a tree's mount, which is at `place` but not to be seen there because others lie on it, and leaves
+ * those where they are. `state_fd` is a directory of the daemon's own, where they may be for a moment. A negative
+ * errno: nothing has changed; -EBUSY where the kernel offers no way.
  */
 int rfs_covered_unmount(const struct rfs_mount *ours, const struct rfs_place *place, int state_fd);
 

@@ -91,10 +91,12 @@ static int fail_ended(pid_t child, struct rfs_failure *failure)
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	if (WIFSIGNALED(status))
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, -EIO, "the daemon was ended by signal %d (%s) before it was ready; %s",
-				WTERMSIG(status), strsignal(WTERMSIG(status)),
-				WTERMSIG(status) == SIGSYS ? "look which system call its seccomp profile does not allow, with strace -f"
-							   : "start it again");
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -EIO,
+				"the daemon was ended by signal %d (%s) before it was ready; %s", WTERMSIG(status),
+				strsignal(WTERMSIG(status)),
+				WTERMSIG(status) == SIGSYS
+					? "look which system call its seccomp profile does not allow, with strace -f"
+					: "start it again");
 	return rfs_fail(failure, RFS_EXIT_SYSTEM, -EIO,
 			"the daemon ended with status %d before it was ready; start it again", WEXITSTATUS(status));
 }

@@ -15,8 +15,8 @@ struct rfs_daemon {
 	bool ready; /* it has been told that the tree can be used */
 };
 
-/* In the background forks, before there are threads; both processes return. In the one that waits, `child` is set; the one that
- * stays keeps, of what its caller had open, the standard streams and `keep_fd` (-1: none). */
+/* In the background forks, before there are threads; both processes return. In the one that waits, `child` is set; the
+ * one that stays keeps, of what its caller had open, the standard streams and `keep_fd` (-1: none). */
 int rfs_daemon_start(struct rfs_daemon *daemon, bool background, int keep_fd, struct rfs_failure *failure);
 
 /* For the process that waits: returns once the other one says that it is ready or why it failed, or ends. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * delegate.c: runs mount.fuse3. Invariant: where the program that it starts fails, the mount that it has made already is not
- * left.
+ * delegate.c: runs mount.fuse3. Invariant: where the program that it starts fails, the mount that it has made already
+ * is not left.
  */
 #include "cli/delegate.h"
 #include "cli/child.h"
@@ -38,15 +38,15 @@ static int find_ourselves(void)
 }
 
 /*
- * The kernel checks permissions, and the source shows as it does for any other tree. mount.fuse3 takes every comma for the end of
- * an option; a path that has one is left out.
+ * The kernel checks permissions, and the source shows as it does for any other tree. mount.fuse3 takes every comma for
+ * the end of an option; a path that has one is left out.
  */
 static int write_options(const struct rfs_options *o, char **ret_options)
 {
 	bool nameable = !strpbrk(o->repo, ",\\");
 
-	return asprintf(ret_options, "default_permissions,nosuid,nodev%s%s,%s", nameable ? ",fsname=" : "", nameable ? o->repo : "",
-			o->delegated) < 0
+	return asprintf(ret_options, "default_permissions,nosuid,nodev%s%s,%s", nameable ? ",fsname=" : "",
+			nameable ? o->repo : "", o->delegated) < 0
 		       ? -ENOMEM
 		       : 0;
 }
@@ -63,18 +63,21 @@ static int run(const struct rfs_options *o, struct rfs_failure *failure)
 	if (!r)
 		r = write_options(o, &options);
 	if (r < 0)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot prepare the mount on %s: %s; mount /proc, or free some memory", o->mountpoint,
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r,
+				"cannot prepare the mount on %s: %s; mount /proc, or free some memory", o->mountpoint,
 				strerror(-r));
 	r = rfs_child_run((const char *const[]){ "mount.fuse3", source, o->mountpoint, "-o", options, NULL }, false);
 	if (r == NOT_FOUND)
 		return rfs_fail(failure, RFS_EXIT_MOUNT, -ENOENT,
-				"mount.fuse3, which drop_privileges and setuid need, is missing, to mount on %s; install the package fuse3",
+				"mount.fuse3, which drop_privileges and setuid need, is missing, to mount on %s; "
+				"install the package fuse3",
 				o->mountpoint);
 	if (r < 0)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot run mount.fuse3, to mount on %s: %s; %s", o->mountpoint, strerror(-r),
-				rfs_advice(-r, "try again"));
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot run mount.fuse3, to mount on %s: %s; %s",
+				o->mountpoint, strerror(-r), rfs_advice(-r, "try again"));
 	if (r > 0)
-		return rfs_fail(failure, r == RFS_EXIT_USAGE || r == RFS_EXIT_SYSTEM ? r : RFS_EXIT_MOUNT, -EIO, "%s", "");
+		return rfs_fail(failure, r == RFS_EXIT_USAGE || r == RFS_EXIT_SYSTEM ? r : RFS_EXIT_MOUNT, -EIO, "%s",
+				"");
 	return 0;
 }
 

@@ -6,8 +6,8 @@
 #include "cli/failure.h"
 #include "cli/options.h"
 
-/* Has what options->delegated says done by mount.fuse3, and waits until the tree can be used. 0, or a negative errno and `failure`,
- * whose line is empty where another program has said it. */
+/* Has what options->delegated says done by mount.fuse3, and waits until the tree can be used. 0, or a negative errno
+ * and `failure`, whose line is empty where another program has said it. */
 int rfs_delegate_mount(const struct rfs_options *options, struct rfs_failure *failure);
 
 #endif

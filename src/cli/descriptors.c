@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * descriptors.c: closing descriptors, by close_range(2) where it is to be had, else one by one. Invariant: what is to be
- * kept stays open, whichever way it is.
+ * descriptors.c: closing descriptors, by close_range(2) where it is to be had, else one by one. Invariant: what is to
+ * be kept stays open, whichever way it is.
  */
 #include "cli/descriptors.h"
 
@@ -35,7 +35,8 @@ static int close_ranges(int first, const int *keep, size_t count)
 {
 	for (;;) {
 		int kept = next_kept(first, keep, count);
-		if (kept > first && close_range((unsigned int) first, kept == INT_MAX ? ~0U : (unsigned int) kept - 1, 0) < 0)
+		if (kept > first &&
+		    close_range((unsigned int) first, kept == INT_MAX ? ~0U : (unsigned int) kept - 1, 0) < 0)
 			return -errno;
 		if (kept == INT_MAX)
 			return 0;

@@ -22,11 +22,12 @@ struct rfs_failure {
 int rfs_fail(struct rfs_failure *failure, int status, int error, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* What to do about the errno value `error` where that is known by itself: no open file, memory or space is to be had. Else
- * `otherwise`, which knows what was being done. */
+/* What to do about the errno value `error` where that is known by itself: no open file, memory or space is to be had.
+ * Else `otherwise`, which knows what was being done. */
 const char *rfs_advice(int error, const char *otherwise);
 
-/* Prints the line, unless it is empty, on stderr, the name of the program before it, with what is not printable in it escaped. */
+/* Prints the line, unless it is empty, on stderr, the name of the program before it, with what is not printable in it
+ * escaped. */
 void rfs_failure_print(const char *program, const struct rfs_failure *failure);
 
 #endif

@@ -17,8 +17,8 @@ struct question {
 	struct rfs_mount mount;
 };
 
-/* By statfs, because stat is answered from what the kernel has kept of the root. Whom the tree does not let in, root too, the kernel
- * answers without asking; so root asks as its user. */
+/* By statfs, because stat is answered from what the kernel has kept of the root. Whom the tree does not let in, root
+ * too, the kernel answers without asking; so root asks as its user. */
 static int ask(void *user)
 {
 	const struct question *q = user;

@@ -10,7 +10,8 @@ enum rfs_health {
 	RFS_HEALTH_HUNG, /* its daemon does not answer */
 };
 
-/* How the tree is whose root (or any file of it) `fd` is, opened with O_PATH. Waits for an answer for five seconds at most. */
+/* How the tree is whose root (or any file of it) `fd` is, opened with O_PATH. Waits for an answer for five seconds at
+ * most. */
 enum rfs_health rfs_health_of(int fd);
 
 #endif

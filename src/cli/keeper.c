@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * keeper.c: looks for who keeps a tree. Invariant: whatever other processes have open, on whatever file system that hangs, the
- * search ends at its deadline.
+ * keeper.c: looks for who keeps a tree. Invariant: whatever other processes have open, on whatever file system that
+ * hangs, the search ends at its deadline.
  */
 #include "cli/keeper.h"
 #include "cli/child.h"
@@ -116,7 +116,8 @@ static pid_t waiting_command(void)
 	struct stat ours, its;
 
 	snprintf(name, sizeof(name), "/proc/%d/exe", (int) getppid());
-	return stat("/proc/self/exe", &ours) == 0 && stat(name, &its) == 0 && ours.st_dev == its.st_dev && ours.st_ino == its.st_ino
+	return stat("/proc/self/exe", &ours) == 0 && stat(name, &its) == 0 && ours.st_dev == its.st_dev &&
+			       ours.st_ino == its.st_ino
 		       ? getppid()
 		       : 0;
 }

@@ -18,8 +18,8 @@ struct rfs_keeper {
 };
 
 /*
- * Looks through the processes for one that keeps the tree whose file system is `device`, other than the daemon `daemon`.
- * No file system is asked, and it ends in time. What this user may not look into is not seen.
+ * Looks through the processes for one that keeps the tree whose file system is `device`, other than the daemon
+ * `daemon`. No file system is asked, and it ends in time. What this user may not look into is not seen.
  */
 void rfs_keeper_find(dev_t device, pid_t daemon, struct rfs_keeper *ret_keeper);
 

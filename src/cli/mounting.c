@@ -68,12 +68,11 @@ static int fail(const char *path, const char *message, int error, struct rfs_fai
 	if (device == ENOENT || device == ENODEV || device == ENXIO)
 		return rfs_fail(failure, RFS_EXIT_MOUNT, -device,
 				"there is no FUSE on this system (/dev/fuse: %s), to mount on %s; run modprobe fuse, "
-				"or give the "
-				"container that device",
+				"or give the container that device",
 				strerror(device), path);
 	if (device == EMFILE || device == ENFILE || device == ENOMEM)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, -device, "cannot open /dev/fuse, to mount on %s: %s; %s", path,
-				strerror(device), rfs_advice(device, ""));
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -device, "cannot open /dev/fuse, to mount on %s: %s; %s",
+				path, strerror(device), rfs_advice(device, ""));
 	if (device && (geteuid() == 0 || strstr(message, "/dev/fuse")))
 		return rfs_fail(
 			failure, RFS_EXIT_MOUNT, -device,
@@ -84,20 +83,20 @@ static int fail(const char *path, const char *message, int error, struct rfs_fai
 				"fusermount3 is missing, to mount on %s; install the package fuse3, or run as root",
 				path);
 	if (strstr(message, "user_allow_other"))
-		return rfs_fail(
-			failure, RFS_EXIT_MOUNT, error,
-			"allow_other and allow_root are not for users, to mount on %s; write user_allow_other into "
-			"/etc/fuse.conf, or leave the option out",
-			path);
+		return rfs_fail(failure, RFS_EXIT_MOUNT, error,
+				"allow_other and allow_root are not for users, to mount on %s; write user_allow_other "
+				"into /etc/fuse.conf, or leave the option out",
+				path);
 	if (!*message)
 		message = strerror(-error);
 	if (error == -ENOSPC || strstr(message, "too many FUSE"))
 		return rfs_fail(failure, RFS_EXIT_MOUNT, error,
-				"cannot mount on %s: %s; unmount something, or raise the limit (fs.mount-max, or mount_max in /etc/fuse.conf)",
+				"cannot mount on %s: %s; unmount something, or raise the limit (fs.mount-max, or "
+				"mount_max in /etc/fuse.conf)",
 				path, message);
 	if (!strstr(message, "ermission") && !strstr(message, "ermitted") && !strstr(message, "no write access"))
-		return rfs_fail(failure, RFS_EXIT_MOUNT, error, "cannot mount on %s: %s; check the mount options, see fuse(8)", path,
-				message);
+		return rfs_fail(failure, RFS_EXIT_MOUNT, error,
+				"cannot mount on %s: %s; check the mount options, see fuse(8)", path, message);
 	return rfs_fail(failure, RFS_EXIT_MOUNT, error, "cannot mount on %s: %s; %s", path, message,
 			geteuid() == 0 ? "let the container or service have CAP_SYS_ADMIN"
 				       : "run as root, or as the owner of that directory");
@@ -139,8 +138,8 @@ static int mount_quietly(struct rfs_fs *fs, const char *path, struct rfs_failure
 
 	int r = divert_stderr(&diversion);
 	if (r < 0)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot get ready to mount on %s: %s; %s", path, strerror(-r),
-				rfs_advice(-r, "try again"));
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot get ready to mount on %s: %s; %s", path,
+				strerror(-r), rfs_advice(-r, "try again"));
 	rfs_fuselog_hold();
 	r = rfs_fs_mount(fs, path);
 	restore_stderr(&diversion, text, sizeof(text));
@@ -171,7 +170,8 @@ int rfs_mounting_take(struct rfs_mounting *m, struct rfs_fs *fs, const struct rf
 
 	m->path = strdup(mountpoint->path);
 	if (!m->path)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, -ENOMEM, "out of memory, mounting on %s; try again", mountpoint->path);
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -ENOMEM, "out of memory, mounting on %s; try again",
+				mountpoint->path);
 	m->device = mountpoint->device;
 	if (m->device && rfs_mounts_by_device(0, m->device, &mount) == 1)
 		m->id = mount.id;

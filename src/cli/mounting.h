@@ -31,8 +31,8 @@ int rfs_mounting_take(struct rfs_mounting *mounting, struct rfs_fs *fs, const st
 
 /*
  * Takes the mount away, wherever it is now and whatever lies on it, and no other one. Where that is impossible without
- * touching another one it stays, and the log says so. Before the connection is closed, so that no user sees a dead mount.
- * `state_fd` is the directory where mounts that lie on it can be put aside.
+ * touching another one it stays, and the log says so. Before the connection is closed, so that no user sees a dead
+ * mount. `state_fd` is the directory where mounts that lie on it can be put aside.
  */
 void rfs_mounting_undo(const struct rfs_mounting *mounting, const struct rfs_fs *fs, int state_fd);
 

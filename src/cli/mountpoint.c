@@ -66,6 +66,10 @@ static int look(const struct rfs_mountpoint *mp, const struct rfs_node *node, bo
 {
 	struct stat st, repo;
 
+	/* First, because root is not let into a user's tree. */
+	if (!nonempty && rfs_mounts_has_tree(mp->path))
+		return rfs_fail(failure, RFS_EXIT_MOUNT, -EBUSY,
+				"another Repo is mounted on %s; unmount it first, or name another directory", mp->path);
 	if (stat(mp->path, &st) < 0)
 		return fail_find(failure, mp->path, errno);
 	if (!S_ISDIR(st.st_mode))
@@ -75,9 +79,6 @@ static int look(const struct rfs_mountpoint *mp, const struct rfs_node *node, bo
 	if (!fstat(node->fd, &repo) && repo.st_dev == st.st_dev && repo.st_ino == st.st_ino)
 		return rfs_fail(failure, RFS_EXIT_MOUNT, -ENOTEMPTY,
 				"MOUNTPOINT %s is REPO itself; name another directory, or add -o nonempty", mp->path);
-	if (rfs_mounts_has_tree(mp->path))
-		return rfs_fail(failure, RFS_EXIT_MOUNT, -EBUSY,
-				"another Repo is mounted on %s; unmount it first, or name another directory", mp->path);
 	int empty = is_empty(mp->path);
 	if (empty < 0)
 		return fail_find(failure, mp->path, -empty);
@@ -119,7 +120,9 @@ int rfs_mountpoint_take(struct rfs_mountpoint *mp, const char *given, struct rfs
 	mp->fd = fd;
 	mp->unknown = !path;
 	mp->path = path ? path : strdup(given);
-	return mp->path ? 0 : rfs_fail(failure, RFS_EXIT_SYSTEM, -ENOMEM, "out of memory, looking for the mount; try again");
+	return mp->path
+		       ? 0
+		       : rfs_fail(failure, RFS_EXIT_SYSTEM, -ENOMEM, "out of memory, looking for the mount; try again");
 }
 
 int rfs_mountpoint_find(struct rfs_mountpoint *mp, const char *given, const struct rfs_node *node, bool nonempty,
@@ -168,8 +171,8 @@ int rfs_mountpoint_clear(struct rfs_mountpoint *mp, const struct rfs_node *node,
 		int r = take_away(mp->path);
 		if (r == -EBUSY)
 			return rfs_fail(failure, RFS_EXIT_MOUNT, r,
-					"cannot take away the mount that a crashed daemon left on %s: another file system is mounted in it; "
-					"unmount that one first, see findmnt -R %s",
+					"cannot take away the mount that a crashed daemon left on %s: another file "
+					"system is mounted in it; unmount that one first, see findmnt -R %s",
 					mp->path, mp->path);
 		if (r < 0)
 			return rfs_fail(

@@ -78,8 +78,8 @@ static bool parse(const char *line, struct rfs_mount *ret_mount)
 	int root = 0, path = 0, tags = 0;
 	const char *end = strstr(line, " - ");
 
-	if (!end || sscanf(line, "%d %d %u:%u %n%*s %n%*s %*s%n", &ret_mount->id, &ret_mount->parent_id, &major, &minor, &root,
-			   &path, &tags) != 4)
+	if (!end || sscanf(line, "%d %d %u:%u %n%*s %n%*s %*s%n", &ret_mount->id, &ret_mount->parent_id, &major, &minor,
+			   &root, &path, &tags) != 4)
 		return false;
 	const char *shared = strstr(line + tags, " shared:");
 	ret_mount->is_shared = shared && shared < end;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mtab.c: leaves the file to the programs whose it is, and only looks whether there is anything to do. Invariant: nothing that
- * goes wrong here matters to the mount.
+ * mtab.c: leaves the file to the programs whose it is, and only looks whether there is anything to do. Invariant:
+ * nothing that goes wrong here matters to the mount.
  */
 #include "cli/mtab.h"
 #include "cli/child.h"
@@ -56,8 +56,8 @@ static bool is_root(void)
 
 void rfs_mtab_note(const char *source, const char *path)
 {
-	const char *const argv[] = { "/bin/mount", "-i", "-f", "-c", "-t", RFS_TREE_TYPE, "-o", "helper=reservefs", "--", source,
-				     path,	   NULL };
+	const char *const argv[] = { "/bin/mount",	 "-i", "-f",   "-c", "-t", RFS_TREE_TYPE, "-o",
+				     "helper=reservefs", "--", source, path, NULL };
 
 	if (is_root() && !is_remembered(path))
 		(void) rfs_child_run(argv, true);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * node.c: the Repo's directory, its claim and its lock. Invariant: of all processes on this kernel at most one serves a Repo,
- * whatever becomes of the files in it, and that it does is over with the process, however that ends.
+ * node.c: the Repo's directory, its claim and its lock. Invariant: of all processes on this kernel at most one serves a
+ * Repo, whatever becomes of the files in it, and that it does is over with the process, however that ends.
  *
- * The claim is what keeps others away; the lock file, which can be removed, is for people and for the pid of a daemon that this
- * one cannot look at. Two that start at the same moment may both see the other's claim and withdraw; each then tries again after
- * a while of its own.
+ * The claim is what keeps others away; the lock file, which can be removed, is for people and for the pid of a daemon
+ * that this one cannot look at. Two that start at the same moment may both see the other's claim and withdraw; each
+ * then tries again after a while of its own.
  */
 #include "cli/node.h"
 #include "cli/mounts.h"
@@ -45,8 +45,8 @@ static int fail_open(struct rfs_failure *failure, const char *given, int error)
 				"no permission to use REPO %s; run as its owner, or change its mode", given);
 	case ELOOP:
 	case ENAMETOOLONG:
-		return rfs_fail(failure, RFS_EXIT_USAGE, -error, "cannot use REPO %s: %s; name another directory", given,
-				strerror(error));
+		return rfs_fail(failure, RFS_EXIT_USAGE, -error, "cannot use REPO %s: %s; name another directory",
+				given, strerror(error));
 	default:
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, -error, "cannot open REPO %s: %s; %s", given, strerror(error),
 				rfs_advice(error, "check its disk"));
@@ -144,16 +144,16 @@ static int try_claim(struct rfs_node *node, struct rfs_rival *ret_rival, struct 
 	us.claim.stage = RFS_STAGE_STARTING;
 	int r = rfs_claim_make(node->fd, &us.claim, NULL);
 	if (r < 0)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot lock the directory REPO %s: %s; %s", node->path, strerror(-r),
-				rfs_advice(-r, "use another file system"));
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot lock the directory REPO %s: %s; %s", node->path,
+				strerror(-r), rfs_advice(-r, "use another file system"));
 	r = rfs_rival_find(&us, ret_rival, failure);
 	if (!r && ret_rival->rivalry == RFS_RIVALRY_NONE) {
 		node->claim.stage = RFS_STAGE_SERVING;
 		r = rfs_claim_make(node->fd, &node->claim, &us.claim);
 		node->is_claimed = !r;
 		if (r < 0)
-			rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot lock the directory REPO %s: %s; %s", node->path, strerror(-r),
-				 rfs_advice(-r, "try again"));
+			rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot lock the directory REPO %s: %s; %s", node->path,
+				 strerror(-r), rfs_advice(-r, "try again"));
 	}
 	if (!node->is_claimed)
 		rfs_claim_drop(node->fd, &us.claim);
@@ -186,7 +186,8 @@ static void locate(const struct rfs_node *node, const struct rfs_rival *rival, s
 	rfs_rival_locate(rival, recorded ? mountpoint : NULL, where);
 }
 
-/* Whether it will be gone by itself: it is starting and may withdraw, it is ending, or it has no mount and nobody who keeps it. */
+/* Whether it will be gone by itself: it is starting and may withdraw, it is ending, or it has no mount and nobody who
+ * keeps it. */
 static bool is_passing(const struct rfs_node *node, const struct rfs_rival *rival, struct rfs_whereabouts *where)
 {
 	if (rival->claim.stage != RFS_STAGE_SERVING)

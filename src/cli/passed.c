@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * passed.c: the descriptor of a mount that is made already. Invariant: what the mount hides is not waited for: it could be had only
- * from ourselves.
+ * passed.c: the descriptor of a mount that is made already. Invariant: what the mount hides is not waited for: it could
+ * be had only from ourselves.
  */
 #include "cli/passed.h"
 #include "cli/child.h"
@@ -62,7 +62,9 @@ int rfs_passed_find(int fd, dev_t *ret_device, char **ret_path, struct rfs_failu
 
 	if (fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(FUSE_MAJOR, FUSE_MINOR))
 		return rfs_fail(failure, RFS_EXIT_USAGE, -EBADF,
-				"MOUNTPOINT " PREFIX "%d is not an open /dev/fuse; name a directory, or let mount.fuse3 pass the descriptor", fd);
+				"MOUNTPOINT " PREFIX
+				"%d is not an open /dev/fuse; name a directory, or let mount.fuse3 pass the descriptor",
+				fd);
 	dev_t device = makedev(0, connection_of(fd));
 	if (device && rfs_mounts_by_device(0, device, &mount) == 1 && !(path = strdup(mount.path)))
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, -ENOMEM, "out of memory, looking for the mount; try again");

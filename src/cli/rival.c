@@ -44,16 +44,19 @@ static int search_disk(const struct rfs_claimant *us, struct rfs_rival *rival, s
 	if (us->claim.share == RFS_SHARE_NONE)
 		return 0;
 	if (fstat(us->dirfd, &st) < 0)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, -errno, "cannot look at REPO %s: %s; check its disk", us->path, strerror(errno));
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -errno, "cannot look at REPO %s: %s; check its disk",
+				us->path, strerror(errno));
 	struct search s = { us->device, st.st_ino, &us->claim, rival };
 	int r = rfs_claim_each(is_rival, &s);
 	if (r < 0 && us->claim.share == RFS_SHARE_WHOLE)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, r,
-				"cannot see in /proc/locks whether another Repo counts the free space of the file system of REPO %s too: %s; "
-				"mount /proc, or give this one a capacity of its own (-o capacity=SIZE)",
-				us->path, strerror(-r));
+		return rfs_fail(
+			failure, RFS_EXIT_SYSTEM, r,
+			"cannot see in /proc/locks whether another Repo counts the free space of the file system of "
+			"REPO %s too: %s; mount /proc, or give this one a capacity of its own (-o capacity=SIZE)",
+			us->path, strerror(-r));
 	if (r < 0)
-		rfs_log(LOG_WARNING, "cannot see in /proc/locks whether another Repo counts all the space of this file system: %s",
+		rfs_log(LOG_WARNING,
+			"cannot see in /proc/locks whether another Repo counts all the space of this file system: %s",
 			strerror(-r));
 	return 0;
 }
@@ -64,10 +67,13 @@ int rfs_rival_find(const struct rfs_claimant *us, struct rfs_rival *ret_rival, s
 
 	int r = rfs_claim_of_other(us->dirfd, &rival.claim);
 	if (r == -EBUSY)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, r,
-				"another program holds a lock on the directory REPO %s; end that program, see lslocks(8)", us->path);
+		return rfs_fail(
+			failure, RFS_EXIT_SYSTEM, r,
+			"another program holds a lock on the directory REPO %s; end that program, see lslocks(8)",
+			us->path);
 	if (r < 0)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot look for locks on REPO %s: %s; use another file system", us->path,
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r,
+				"cannot look for locks on REPO %s: %s; use another file system", us->path,
 				strerror(-r));
 	if (r == 1)
 		rival.rivalry = RFS_RIVALRY_REPO;
@@ -106,18 +112,19 @@ static int refuse_unmounted(int pid, const char *path, const struct rfs_keeper *
 	switch (keeper->how) {
 	case RFS_KEEPING_NAMESPACE:
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, -EBUSY,
-				"REPO %s is already served by pid %d, whose tree is not mounted here, but in the mount namespace of pid %d "
-				"(%s); unmount it there, or end pid %d (kill %d)",
+				"REPO %s is already served by pid %d, whose tree is not mounted here, but in the mount "
+				"namespace of pid %d (%s); unmount it there, or end pid %d (kill %d)",
 				path, pid, (int) keeper->pid, keeper->name, pid, pid);
 	case RFS_KEEPING_USE:
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, -EBUSY,
-				"REPO %s is still served by pid %d, whose tree is no longer mounted, but in use: pid %d (%s) has its working "
-				"directory or a file in it; end that process, or pid %d (kill %d)",
-				path, pid, (int) keeper->pid, keeper->name, pid, pid);
+		return rfs_fail(
+			failure, RFS_EXIT_SYSTEM, -EBUSY,
+			"REPO %s is still served by pid %d, whose tree is no longer mounted, but in use: pid %d (%s) "
+			"has its working directory or a file in it; end that process, or pid %d (kill %d)",
+			path, pid, (int) keeper->pid, keeper->name, pid, pid);
 	default:
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, -EBUSY,
-				"REPO %s is still served by pid %d, whose tree is no longer mounted here: a process that uses it, or "
-				"another mount namespace, keeps it; end that, or end pid %d (kill %d)",
+				"REPO %s is still served by pid %d, whose tree is no longer mounted here: a process "
+				"that uses it, or another mount namespace, keeps it; end that, or end pid %d (kill %d)",
 				path, pid, pid, pid);
 	}
 }
@@ -132,15 +139,18 @@ static int refuse_same_repo(const struct rfs_rival *rival, const char *path, con
 				"REPO %s is already served by another container or host; unmount it there first", path);
 	if (rival->claim.stage == RFS_STAGE_STARTING)
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, -EBUSY,
-				"REPO %s is about to be served by pid %d, which is still starting; wait for it, or end it (kill %d)", path,
-				pid, pid);
+				"REPO %s is about to be served by pid %d, which is still starting; wait for it, or end "
+				"it (kill %d)",
+				path, pid, pid);
 	if (rival->claim.stage == RFS_STAGE_ENDING)
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, -EBUSY,
-				"REPO %s is still being closed by pid %d, which stores its last changes; wait for it, and look at its disk",
+				"REPO %s is still being closed by pid %d, which stores its last changes; wait for it, "
+				"and look at its disk",
 				path, pid);
 	if (!where->is_mounted)
 		return refuse_unmounted(pid, path, &where->keeper, failure);
-	return rfs_fail(failure, RFS_EXIT_SYSTEM, -EBUSY, "REPO %s is already served by pid %d; unmount that one first", path, pid);
+	return rfs_fail(failure, RFS_EXIT_SYSTEM, -EBUSY, "REPO %s is already served by pid %d; unmount that one first",
+			path, pid);
 }
 
 /* REPO as far as it can be told: resolved, or as it was given, or its inode. */
@@ -181,8 +191,8 @@ static void advise(const struct rfs_rival *rival, const struct rfs_whereabouts *
 		snprintf(ret_text, size, "end pid %d (kill %d)", pid, pid);
 }
 
-static int refuse_same_disk(const struct rfs_rival *rival, const struct rfs_claimant *us, const struct rfs_whereabouts *where,
-			    struct rfs_failure *failure)
+static int refuse_same_disk(const struct rfs_rival *rival, const struct rfs_claimant *us,
+			    const struct rfs_whereabouts *where, struct rfs_failure *failure)
 {
 	char other[PATH_MAX + 128], end[64];
 
@@ -190,17 +200,17 @@ static int refuse_same_disk(const struct rfs_rival *rival, const struct rfs_clai
 	advise(rival, where, end, sizeof(end));
 	if (us->claim.share != RFS_SHARE_WHOLE)
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, -EBUSY,
-				"REPO %s is on the same file system as %s and which counts all of its free space; give that one a capacity "
-				"of its own, too (-o capacity=SIZE), or %s",
+				"REPO %s is on the same file system as %s and which counts all of its free space; give "
+				"that one a capacity of its own, too (-o capacity=SIZE), or %s",
 				us->path, other, end);
 	if (rival->claim.share != RFS_SHARE_WHOLE)
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, -EBUSY,
-				"REPO %s would count all the free space of the file system that it shares with %s with a capacity of its own; "
-				"give this one a capacity, too (-o capacity=SIZE), or %s",
+				"REPO %s would count all the free space of the file system that it shares with %s with "
+				"a capacity of its own; give this one a capacity, too (-o capacity=SIZE), or %s",
 				us->path, other, end);
 	return rfs_fail(failure, RFS_EXIT_SYSTEM, -EBUSY,
-			"REPO %s is on the same file system as %s, and both count all of its free space; give each a capacity of its own "
-			"(-o capacity=SIZE), or %s",
+			"REPO %s is on the same file system as %s, and both count all of its free space; give each a "
+			"capacity of its own (-o capacity=SIZE), or %s",
 			us->path, other, end);
 }
 

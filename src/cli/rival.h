@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rival.h: the daemon that is in the way of ours: it serves the same REPO, or it counts space on the same file system that ours
- * would count too. Of two Repos there, either may count all of what is free, and then only that one; or each has a capacity of
- * its own.
+ * rival.h: the daemon that is in the way of ours: it serves the same REPO, or it counts space on the same file system
+ * that ours would count too. Of two Repos there, either may count all of what is free, and then only that one; or each
+ * has a capacity of its own.
  */
 #ifndef RFS_CLI_RIVAL_H
 #define RFS_CLI_RIVAL_H
@@ -34,8 +34,8 @@ struct rfs_claimant {
 };
 
 /*
- * Looks for a rival of `us`, whose claim is made already. 0 and `ret_rival` (whose rivalry may be NONE), or a negative errno
- * and `failure`: what others claim is not to be seen.
+ * Looks for a rival of `us`, whose claim is made already. 0 and `ret_rival` (whose rivalry may be NONE), or a negative
+ * errno and `failure`: what others claim is not to be seen.
  */
 int rfs_rival_find(const struct rfs_claimant *us, struct rfs_rival *ret_rival, struct rfs_failure *failure);
 

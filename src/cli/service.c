@@ -55,11 +55,11 @@ static enum rfs_share share_of(const struct rfs_options *o)
 static int fail_missing(const char *what, const struct service *s, int error, struct rfs_failure *failure)
 {
 	if (error != ENOENT)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, -error, "cannot look for %s of REPO %s: %s; check its disk", what, s->node.path,
-				strerror(error));
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -error, "cannot look for %s of REPO %s: %s; check its disk",
+				what, s->node.path, strerror(error));
 	return rfs_fail(failure, RFS_EXIT_SYSTEM, -error,
-			"REPO %s has no %s, and option 'existing' forbids to begin a new one; look whether its disk is mounted, or leave the "
-			"option out",
+			"REPO %s has no %s, and option 'existing' forbids to begin a new one; look whether its disk is "
+			"mounted, or leave the option out",
 			s->node.path, what);
 }
 
@@ -88,8 +88,8 @@ static int take_mount(struct service *s, struct rfs_failure *failure)
 		r = rfs_passed_check_reachable(dirname(name));
 	if (r == -EDEADLK)
 		return rfs_fail(failure, RFS_EXIT_USAGE, r,
-				"REPO %s, or the directory of its Datastore, does not answer: it is hidden by the mount itself, or on a disk that "
-				"hangs; mount elsewhere, or look at the disk",
+				"REPO %s, or the directory of its Datastore, does not answer: it is hidden by the "
+				"mount itself, or on a disk that hangs; mount elsewhere, or look at the disk",
 				o->repo);
 	return r;
 }

@@ -112,7 +112,8 @@ int rfs_settings_take(struct rfs_settings *settings, const char *option, const c
 		settings->debug = true;
 		return 0;
 	}
-	if (settings->may_delegate && (!strcmp(option, "drop_privileges") || !strncmp(option, "setuid=", strlen("setuid=")))) {
+	if (settings->may_delegate &&
+	    (!strcmp(option, "drop_privileges") || !strncmp(option, "setuid=", strlen("setuid=")))) {
 		settings->delegate = true;
 		return 0;
 	}

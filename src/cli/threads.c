@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * threads.c: the C library starts threads with clone3(2), and takes the older clone(2) where the kernel answers that it has no
- * such call. A seccomp profile that has not heard of clone3 may answer EPERM instead, which the library takes for the end of it.
- * Of several filters that refuse a call the newest says how; so one of our own gives the answer that the library understands.
+ * threads.c: the C library starts threads with clone3(2), and takes the older clone(2) where the kernel answers that it
+ * has no such call. A seccomp profile that has not heard of clone3 may answer EPERM instead, which the library takes
+ * for the end of it. Of several filters that refuse a call the newest says how; so one of our own gives the answer that
+ * the library understands.
  */
 #include "cli/threads.h"
 
@@ -43,6 +44,6 @@ int rfs_threads_prepare(struct rfs_failure *failure)
 	if (!is_refused())
 		return 0;
 	return rfs_fail(failure, RFS_EXIT_SYSTEM, -EPERM,
-			"no thread can be started, because a seccomp profile refuses clone3 with EPERM; let it allow clone3, or refuse it with "
-			"ENOSYS");
+			"no thread can be started, because a seccomp profile refuses clone3 with EPERM; let it allow "
+			"clone3, or refuse it with ENOSYS");
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * umount.c: unmounts a tree and waits for its daemon. Invariant: whoever hangs, this ends. Who serves the tree is found out before it
- * is unmounted, by the device of its file system, which the daemon's claim tells: neither the path, nor what was mounted from
- * where, would say it for certain.
+ * umount.c: unmounts a tree and waits for its daemon. Invariant: whoever hangs, this ends. Who serves the tree is found
+ * out before it is unmounted, by the device of its file system, which the daemon's claim tells: neither the path, nor
+ * what was mounted from where, would say it for certain.
  */
 #include "cli/umount.h"
 #include "cli/child.h"
@@ -27,7 +27,8 @@
 /* How long the daemon may take to store its last changes. The manual says so. */
 #define ENDING_MS 30000
 
-/* After which time to look whether somebody else keeps it; and how often, where the daemon is none of our pid namespace. */
+/* After which time to look whether somebody else keeps it; and how often, where the daemon is none of our pid
+ * namespace. */
 #define LOOK_MS 500
 #define POLL_MS 20
 
@@ -55,7 +56,8 @@ static int enter(const char *mount_namespace, struct rfs_failure *failure)
 		snprintf(name, sizeof(name), "/proc/%.20s/ns/mnt", mount_namespace);
 	_cleanup_fd_ int fd = open(is_pid ? name : mount_namespace, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || setns(fd, CLONE_NEWNS) < 0)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, -errno, "cannot enter the mount namespace %s: %s; name one that exists, as root",
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -errno,
+				"cannot enter the mount namespace %s: %s; name one that exists, as root",
 				mount_namespace, strerror(errno));
 	return 0;
 }
@@ -64,15 +66,18 @@ static int find_mount(struct tree *t, const char *given, struct rfs_failure *fai
 {
 	t->path = realpath(given, NULL);
 	if (!t->path)
-		return rfs_fail(failure, RFS_EXIT_MOUNT, -errno, "cannot find %s: %s; name the mount point", given, strerror(errno));
+		return rfs_fail(failure, RFS_EXIT_MOUNT, -errno, "cannot find %s: %s; name the mount point", given,
+				strerror(errno));
 	int r = rfs_mounts_at(AT_FDCWD, t->path, &t->mount);
 	if (r < 0)
-		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot see what is mounted on %s: %s; use umount -i", t->path, strerror(-r));
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, r, "cannot see what is mounted on %s: %s; use umount -i",
+				t->path, strerror(-r));
 	if (r == 0 || strcmp(t->mount.path, t->path) != 0)
-		return rfs_fail(failure, RFS_EXIT_MOUNT, -EINVAL, "nothing is mounted on %s; name the mount point", t->path);
+		return rfs_fail(failure, RFS_EXIT_MOUNT, -EINVAL, "nothing is mounted on %s; name the mount point",
+				t->path);
 	if (strcmp(t->mount.type, RFS_TREE_TYPE) != 0)
-		return rfs_fail(failure, RFS_EXIT_MOUNT, -EINVAL, "a file system of the type %s is mounted on %s; use umount(8)",
-				t->mount.type, t->path);
+		return rfs_fail(failure, RFS_EXIT_MOUNT, -EINVAL,
+				"a file system of the type %s is mounted on %s; use umount(8)", t->mount.type, t->path);
 	return 0;
 }
 
@@ -100,9 +105,12 @@ static void find_daemon(struct tree *t)
 static int fail_unmount(const struct tree *t, int error, struct rfs_failure *failure)
 {
 	if (error == EBUSY)
-		return rfs_fail(failure, RFS_EXIT_MOUNT, -error,
-				"%s is busy; end who uses it, see fuser -vm %s, and unmount what is mounted in it, or add -l", t->path, t->path);
-	return rfs_fail(failure, RFS_EXIT_MOUNT, -error, "cannot unmount %s: %s; look with findmnt whether it still is mounted", t->path,
+		return rfs_fail(
+			failure, RFS_EXIT_MOUNT, -error,
+			"%s is busy; end who uses it, see fuser -vm %s, and unmount what is mounted in it, or add -l",
+			t->path, t->path);
+	return rfs_fail(failure, RFS_EXIT_MOUNT, -error,
+			"cannot unmount %s: %s; look with findmnt whether it still is mounted", t->path,
 			strerror(error));
 }
 
@@ -123,7 +131,8 @@ static int unmount_as_user(const struct tree *t, bool lazy, struct rfs_failure *
 		return 0;
 	if (status == 127 || status < 0)
 		return rfs_fail(failure, RFS_EXIT_MOUNT, -EPERM,
-				"no permission to unmount %s, and fusermount3 cannot be run; unmount it as root, or install the package fuse3",
+				"no permission to unmount %s, and fusermount3 cannot be run; unmount it as root, or "
+				"install the package fuse3",
 				t->path);
 	return rfs_fail(failure, RFS_EXIT_MOUNT, -EPERM, "%s", "");
 }
@@ -181,7 +190,8 @@ static bool is_kept(const struct tree *t, bool verbose)
 	if (keeper.how == RFS_KEEPING_UNKNOWN)
 		return false;
 	if (verbose)
-		printf("umount.reservefs: the daemon of %s goes on, because pid %d (%s) %s\n", t->path, (int) keeper.pid, keeper.name,
+		printf("umount.reservefs: the daemon of %s goes on, because pid %d (%s) %s\n", t->path,
+		       (int) keeper.pid, keeper.name,
 		       keeper.how == RFS_KEEPING_NAMESPACE ? "has it mounted in another mount namespace" : "uses it");
 	return true;
 }
@@ -196,11 +206,12 @@ static int wait_for_end(const struct tree *t, bool verbose, struct rfs_failure *
 		return 0;
 	if (!t->is_local)
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, -ETIMEDOUT,
-				"%s is unmounted, but its daemon, in another container, has not ended within %d seconds; look there what holds it up",
+				"%s is unmounted, but its daemon, in another container, has not ended within %d "
+				"seconds; look there what holds it up",
 				t->path, ENDING_MS / 1000);
 	return rfs_fail(failure, RFS_EXIT_SYSTEM, -ETIMEDOUT,
-			"%s is unmounted, but its daemon, pid %d, has not ended within %d seconds; look at its disk, or kill it "
-			"(kill -KILL %d), which loses nothing that it has answered",
+			"%s is unmounted, but its daemon, pid %d, has not ended within %d seconds; look at its disk, "
+			"or kill it (kill -KILL %d), which loses nothing that it has answered",
 			t->path, (int) t->claim.pid, ENDING_MS / 1000, (int) t->claim.pid);
 }
 
@@ -221,6 +232,7 @@ int rfs_umount_run(const struct rfs_umount_options *o, struct rfs_failure *failu
 	if (r == 0)
 		r = wait_for_end(&t, o->verbose, failure);
 	if (r >= 0 && o->verbose)
-		printf("umount.reservefs: %s %s\n", t.path, rfs_mounts_has_tree(t.path) ? "is now read-only" : "unmounted");
+		printf("umount.reservefs: %s %s\n", t.path,
+		       rfs_mounts_has_tree(t.path) ? "is now read-only" : "unmounted");
 	return r < 0 ? r : 0;
 }

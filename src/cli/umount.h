@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * umount.h: the command umount.reservefs, which umount(8) runs to unmount a tree. It returns when the daemon has ended, so that what
- * the daemon had open can be unmounted next.
+ * umount.h: the command umount.reservefs, which umount(8) runs to unmount a tree. It returns when the daemon has ended,
+ * so that what the daemon had open can be unmounted next.
  */
 #ifndef RFS_CLI_UMOUNT_H
 #define RFS_CLI_UMOUNT_H

@@ -28,13 +28,15 @@ bool rfs_umount_is_called(const char *program)
 static int take_value(struct rfs_umount_options *o, char letter, const char *value, struct rfs_failure *failure)
 {
 	if (!value || !*value)
-		return rfs_fail(failure, RFS_EXIT_USAGE, -EINVAL, "option -%c has no value; see umount.reservefs --help", letter);
+		return rfs_fail(failure, RFS_EXIT_USAGE, -EINVAL,
+				"option -%c has no value; see umount.reservefs --help", letter);
 	if (letter == 'N') {
 		o->mount_namespace = value;
 		return 0;
 	}
 	if (strcmp(value, "reservefs") != 0 && strcmp(value, "fuse.reservefs") != 0)
-		return rfs_fail(failure, RFS_EXIT_USAGE, -EINVAL, "not a type of this file system, '%s'; use umount(8) for it", value);
+		return rfs_fail(failure, RFS_EXIT_USAGE, -EINVAL,
+				"not a type of this file system, '%s'; use umount(8) for it", value);
 	return 0;
 }
 
@@ -63,7 +65,8 @@ static int take_letter(struct rfs_umount_options *o, char letter, const char *wo
 		o->action = RFS_UMOUNT_VERSION;
 		return 0;
 	default:
-		return rfs_fail(failure, RFS_EXIT_USAGE, -EINVAL, "unknown option '%s'; see umount.reservefs --help", word);
+		return rfs_fail(failure, RFS_EXIT_USAGE, -EINVAL, "unknown option '%s'; see umount.reservefs --help",
+				word);
 	}
 }
 
@@ -89,7 +92,8 @@ static int take_word(struct rfs_umount_options *o, const char *word, const char 
 static int take_path(struct rfs_umount_options *o, const char *path, struct rfs_failure *failure)
 {
 	if (o->mountpoint)
-		return rfs_fail(failure, RFS_EXIT_USAGE, -EINVAL, "one argument too many, '%s'; give one MOUNTPOINT", path);
+		return rfs_fail(failure, RFS_EXIT_USAGE, -EINVAL, "one argument too many, '%s'; give one MOUNTPOINT",
+				path);
 	if (!*path)
 		return rfs_fail(failure, RFS_EXIT_USAGE, -EINVAL, "MOUNTPOINT is empty; name a directory");
 	o->mountpoint = path;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * unmounting.c: takes the daemon's own mount away. Invariant: no mount but that one is unmounted, whatever has become of the
- * path that it was mounted on; where it cannot be taken away without another one it stays, and the log says so.
+ * unmounting.c: takes the daemon's own mount away. Invariant: no mount but that one is unmounted, whatever has become
+ * of the path that it was mounted on; where it cannot be taken away without another one it stays, and the log says so.
  *
- * That the id is still that of our mount, and not of another one that came later, is known while the kernel holds the other
- * end of our connection: then our file system is there, and no other one has its device.
+ * That the id is still that of our mount, and not of another one that came later, is known while the kernel holds the
+ * other end of our connection: then our file system is there, and no other one has its device.
  */
 #include "cli/child.h"
 #include "cli/covered.h"
@@ -69,7 +69,8 @@ static bool lies_on(const struct rfs_mount *top, int id)
 }
 
 /* Where our mount is covered, and by what. False: it is not that which is in the way. */
-static bool find_cover(const struct rfs_mounting *m, const struct rfs_mount *now, struct rfs_place *ret_place, struct rfs_mount *ret_top)
+static bool find_cover(const struct rfs_mounting *m, const struct rfs_mount *now, struct rfs_place *ret_place,
+		       struct rfs_mount *ret_top)
 {
 	struct rfs_place places[2];
 	size_t count = places_of(m, now, places);
@@ -137,13 +138,13 @@ static void undo_covered(const struct rfs_mounting *m, const struct rfs_mount *n
 
 	if (!find_cover(m, now, &place, &top))
 		rfs_log(LOG_WARNING,
-			"the tree stays mounted on %s, without a daemon, because another mount hides the way to it; unmount that one, "
-			"and then this one or start it there again",
+			"the tree stays mounted on %s, without a daemon, because another mount hides the way to it; "
+			"unmount that one, and then this one or start it there again",
 			now->path);
 	else if (rfs_covered_unmount(now, &place, state_fd) < 0)
 		rfs_log(LOG_WARNING,
-			"the tree stays mounted on %s, without a daemon, beneath another mount (%s); unmount that one, and then this "
-			"one or start it there again",
+			"the tree stays mounted on %s, without a daemon, beneath another mount (%s); unmount that one, "
+			"and then this one or start it there again",
 			now->path, top.type);
 }
 
@@ -152,7 +153,8 @@ static void undo_in_sight(const struct rfs_mounting *m, const struct rfs_mount *
 	int r = detach_anyhow(m, place, now->path);
 
 	if (r < 0)
-		rfs_log(LOG_WARNING, "the tree stays mounted on %s, without a daemon: %s; unmount it as root", now->path, strerror(-r));
+		rfs_log(LOG_WARNING, "the tree stays mounted on %s, without a daemon: %s; unmount it as root",
+			now->path, strerror(-r));
 }
 
 static bool is_dead(const struct rfs_place *place)
@@ -182,7 +184,8 @@ void rfs_mounting_undo(const struct rfs_mounting *m, const struct rfs_fs *fs, in
 		return;
 	if (has_mounts_inside(&now, &other))
 		rfs_log(LOG_WARNING,
-			"the tree stays mounted on %s, without a daemon, because %s is mounted in it; unmount that one and then this one",
+			"the tree stays mounted on %s, without a daemon, because %s is mounted in it; unmount that one "
+			"and then this one",
 			now.path, other.path);
 	else if (in_sight)
 		undo_in_sight(m, &now, &place);
