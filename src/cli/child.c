@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <paths.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -43,7 +42,6 @@ int rfs_child_ask(int (*ask)(void *user), void *user, int keep_fd, int timeout_m
 {
 	int status = 0;
 
-	fflush(NULL);
 	pid_t pid = fork();
 	if (pid < 0)
 		return -errno;
@@ -70,7 +68,6 @@ int rfs_child_run(const char *const argv[], bool quiet)
 	sigset_t none;
 	int status;
 
-	fflush(NULL);
 	pid_t pid = fork();
 	if (pid < 0)
 		return -errno;

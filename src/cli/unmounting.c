@@ -11,6 +11,7 @@
 #include "cli/health.h"
 #include "cli/mounting.h"
 #include "cli/mounts.h"
+#include "cli/mtab.h"
 #include "fs/fs.h"
 #include "util/cleanup.h"
 #include "util/log.h"
@@ -191,4 +192,6 @@ void rfs_mounting_undo(const struct rfs_mounting *m, const struct rfs_fs *fs, in
 		undo_in_sight(m, &now, &place);
 	else
 		undo_covered(m, &now, state_fd);
+	/* mount --move has it remembered by its new path. */
+	rfs_mtab_forget(now.path);
 }

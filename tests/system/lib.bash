@@ -74,8 +74,17 @@ teardown() {
 	for left in $(daemons_of "$T/"); do
 		kill -KILL "$left" 2>/dev/null || :
 	done
+	forget_mounts
 	rm -rf --one-file-system "$T" || failed=1
 	return $failed
+}
+
+# What mount(8) was asked to remember, of mounts that nobody unmounted properly, or in a namespace that is gone.
+forget_mounts() {
+	local left
+	while read -r left; do
+		umount -i -c --fake "$left" 2>/dev/null || :
+	done < <(sed -n 's/.* TARGET=\([^ ]*\) .*/\1/p' /run/mount/utab 2>/dev/null | grep -F "$T/")
 }
 
 # --- waiting

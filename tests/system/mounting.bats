@@ -137,58 +137,6 @@ kill_daemon() {
 	done
 }
 
-# second TEXT...: a second daemon of the Repo is refused with all of them in one line, and in time.
-second() {
-	local text began=$SECONDS
-	run -2 --separate-stderr "$RESERVEFS" -o repo=quota,capacity=1G "$REPO" "$T/second"
-	((SECONDS - began < 5))
-	equal 1 "$(wc -l <<<"${stderr-}")"
-	for text; do
-		[[ ${stderr-} == *"$text"* ]] || { echo "not '$text' in: ${stderr-}" >&2; return 1; }
-	done
-	[[ ${stderr-} != *"unmount that one first"* ]]
-}
-
-@test "what keeps a daemon whose tree is unmounted is told, and what to do" {
-	mkdir "$T/second"
-	local pid keeper
-	"$RESERVEFS" -o repo=quota,capacity=1G "$REPO" "$MNT"
-	pid=$(head -n 1 "$REPO/.reservefs/lock")
-	# A working directory.
-	(cd "$MNT" && exec sleep infinity) 3>&- &
-	keeper=$!
-	eventually test "$MNT" -ef "/proc/$keeper/cwd"
-	umount -l "$MNT"
-	second "REPO $REPO is still served by pid $pid" "pid $keeper (sleep) has its working directory or a file in it" "kill $pid"
-	kill "$keeper"
-	"$RESERVEFS" -o repo=quota,capacity=1G "$REPO" "$MNT"
-	# An open file.
-	pid=$(head -n 1 "$REPO/.reservefs/lock")
-	bash -c 'exec sleep infinity' 3>&- <"$MNT/status" &
-	keeper=$!
-	eventually test "$MNT/status" -ef "/proc/$keeper/fd/0"
-	umount -l "$MNT"
-	second "pid $keeper (sleep) has its working directory or a file in it" "kill $pid"
-	# What is advised helps.
-	kill "$pid"
-	eventually gone "$pid"
-	kill "$keeper"
-	"$RESERVEFS" -o repo=quota,capacity=1G "$REPO" "$MNT"
-	# A copy in another mount namespace.
-	pid=$(head -n 1 "$REPO/.reservefs/lock")
-	unshare -m --propagation private sleep infinity 3>&- &
-	keeper=$!
-	eventually in_other_namespace "$keeper"
-	umount "$MNT"
-	second "REPO $REPO is already served by pid $pid" "in the mount namespace of pid $keeper (sleep)" "kill $pid"
-	kill "$keeper"
-	"$RESERVEFS" -o repo=quota,capacity=1G "$REPO" "$MNT"
-}
-
-in_other_namespace() {
-	[ ! "/proc/$1/ns/mnt" -ef /proc/self/ns/mnt ] && [ "$(cat "/proc/$1/comm")" = sleep ]
-}
-
 # It went away, or was ready before the kill.
 settled() {
 	nobody_serves || umount "$MNT" 2>/dev/null
