@@ -352,6 +352,6 @@ fails_with() {
 	mount_quota 5G
 	contract "Straße 7" 12345
 	stop_daemon
-	run -0 sqlite3 "$REPO/.reservefs/datastore.db" "SELECT value FROM datastore WHERE key = 'contract/Straße 7'"
+	run -0 sqlite3 "file:$REPO/.reservefs/datastore.db?immutable=1" "SELECT value FROM datastore WHERE key = 'contract/Straße 7'"
 	[[ $output == *"size=12345 "* ]]
 }

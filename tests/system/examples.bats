@@ -150,7 +150,8 @@ transcript() {
 	cat >bin/sqlite3 <<-'END'
 		#!/bin/sh
 		umount mnt
-		PATH=${PATH#*:} exec sqlite3 -cmd '.timeout 10000' "$@"
+		tail -f /dev/null --pid="$(head -n 1 repo/.reservefs/lock)"
+		PATH=${PATH#*:} exec sqlite3 "$@"
 	END
 	chmod +x bin/sqlite3
 	PATH=$PWD/bin:$(dirname "$RESERVEFS"):$PATH transcript "$SYSTEM/../../README.md"
