@@ -80,9 +80,10 @@ struct rfs_datastore_ops {
 	/* Undoes the transaction and ends it. Cannot fail. */
 	void (*rollback)(struct rfs_datastore *ds);
 
-	/* Work that keeps later commits quick, when nobody waits: called by the thread that commits, after
-	 * it has answered its callers. */
-	void (*tidy)(struct rfs_datastore *ds);
+	/* Work that keeps later commits quick, and possible, when nobody waits: called by the thread that commits,
+	 * after it has answered its callers, and again after as many milliseconds as it returns, should there be no
+	 * commit before. 0: there is no need to. */
+	unsigned int (*tidy)(struct rfs_datastore *ds);
 
 	/* Moves everything committed so far from where commits are collected to where it stays, as far as nobody reads. */
 	int (*settle)(struct rfs_datastore *ds);
@@ -117,7 +118,7 @@ int rfs_datastore_txn_put(struct rfs_datastore *ds, const char *key, const char 
 int rfs_datastore_txn_delete(struct rfs_datastore *ds, const char *key);
 int rfs_datastore_commit(struct rfs_datastore *ds);
 void rfs_datastore_rollback(struct rfs_datastore *ds);
-void rfs_datastore_tidy(struct rfs_datastore *ds);
+unsigned int rfs_datastore_tidy(struct rfs_datastore *ds);
 int rfs_datastore_settle(struct rfs_datastore *ds); /* by the thread that commits, between two transactions */
 void rfs_datastore_identity(struct rfs_datastore *ds, char ret_identity[RFS_IDENTITY_MAX + 1]);
 const char *rfs_datastore_explain(struct rfs_datastore *ds);
@@ -133,6 +134,12 @@ struct rfs_sqlite_options {
 	bool must_exist;
 	/* The SQLite VFS below this Datastore, or NULL for "unix-excl". For tests. */
 	const char *vfs;
+
+	/* Called with one line that the log should have: disk space that had been set aside for the files was no longer
+	 * theirs, and was set aside anew, or (`is_trouble`) could not be. By the thread that opens, during that, and by
+	 * threads that call tidy, during that; one call at a time. It must not call the Datastore, nor wait. May be NULL. */
+	void (*notice)(void *user, bool is_trouble, const char *line);
+	void *user;
 };
 
 /*
@@ -141,7 +148,7 @@ struct rfs_sqlite_options {
  * On failure `ret_message` (of `message_size` bytes) holds one line that says what is wrong, where, and what to
  * do. Errors: -EBUSY another process owns the file (the line names its pid where it can be known); -EBADMSG the
  * file is empty, damaged, or not a Datastore; -EPROTO it is of a newer version; -ENOENT; -EACCES; -EROFS;
- * -ENOSPC; -EIO; -ENOMEM.
+ * -ENOSPC; -EFBIG the limit on the size of this process's files is in the way; -EIO; -ENOMEM.
  */
 int rfs_datastore_open_sqlite(const struct rfs_sqlite_options *options, char *ret_message, size_t message_size,
 			      struct rfs_datastore **ret_ds);

@@ -9,6 +9,7 @@
 #include "cli/mountpoint.h"
 #include "cli/mtab.h"
 #include "cli/node.h"
+#include "cli/notices.h"
 #include "cli/notify.h"
 #include "cli/passed.h"
 #include "cli/privileges.h"
@@ -40,6 +41,7 @@ struct service {
 	struct rfs_reservations *reservations;
 	struct rfs_fs *fs;
 	struct rfs_watchdog *watchdog;
+	struct rfs_notices notices;
 	bool unwanted; /* the process that waited is gone */
 };
 
@@ -146,6 +148,8 @@ static int open_datastore(struct service *s, struct rfs_datastore **ret_ds, stru
 	struct rfs_sqlite_options sqlite = {
 		.path = usual ? usual : s->options->datastore,
 		.must_exist = s->options->existing,
+		.notice = rfs_notices_take,
+		.user = &s->notices,
 	};
 	int r = check_not_hidden(s, sqlite.path, failure);
 	if (r < 0)
@@ -238,6 +242,7 @@ static void on_ready(void *user)
 		 s->mountpoint.path);
 	rfs_notify(status);
 	rfs_log(LOG_NOTICE, "%s is served on %s", s->node.path, s->mountpoint.path);
+	rfs_notices_release(&s->notices);
 	int r = rfs_watchdog_start(s->reservations, &s->watchdog);
 	if (r < 0)
 		rfs_log(LOG_ERR, "cannot start the watchdog's thread: %s", strerror(-r));
@@ -362,6 +367,10 @@ static int close_all(struct service *s, int r, struct rfs_failure *failure)
 	if (!r)
 		rfs_log(LOG_NOTICE, "%s is no longer served", s->node.path);
 	rfs_mounting_done(&s->mounting);
+	/* Where it was never ready, what the Datastore found may be the reason; the terminal gets one line, which is another. */
+	if (!s->daemon->ready && s->daemon->background)
+		rfs_log_set_syslog(true);
+	rfs_notices_release(&s->notices);
 	rfs_mountpoint_done(&s->mountpoint);
 	rfs_node_done(&s->node);
 	return r;
@@ -385,6 +394,7 @@ int rfs_service_run(const struct rfs_options *options, struct rfs_daemon *daemon
 		.node = RFS_NODE_INIT,
 		.mountpoint = RFS_MOUNTPOINT_INIT,
 		.mounting = RFS_MOUNTING_INIT,
+		.notices = RFS_NOTICES_INIT,
 	};
 	int r;
 

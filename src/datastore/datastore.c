@@ -130,10 +130,10 @@ void rfs_datastore_rollback(struct rfs_datastore *ds)
 	ds->ops->rollback(ds);
 }
 
-void rfs_datastore_tidy(struct rfs_datastore *ds)
+unsigned int rfs_datastore_tidy(struct rfs_datastore *ds)
 {
 	assert(!ds->in_transaction);
-	ds->ops->tidy(ds);
+	return ds->ops->tidy(ds);
 }
 
 int rfs_datastore_settle(struct rfs_datastore *ds)

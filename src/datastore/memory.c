@@ -335,9 +335,10 @@ static void memory_rollback(struct rfs_datastore *ds)
 	replace_pending(memory_of(ds), NULL);
 }
 
-static void memory_tidy(struct rfs_datastore *ds)
+static unsigned int memory_tidy(struct rfs_datastore *ds)
 {
 	(void) ds;
+	return 0;
 }
 
 static int memory_settle(struct rfs_datastore *ds)

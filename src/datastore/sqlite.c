@@ -19,6 +19,10 @@
 #include "util/cleanup.h"
 #include "util/utf8.h"
 
+#define DOWN_MS 1000 /* after which it may be up again */
+#define FREE_PAGES 16
+#define FREE_PAGES_LEAST 8
+
 static struct rfs_sqlite *store_of(struct rfs_datastore *ds)
 {
 	return (struct rfs_sqlite *) ds;
@@ -254,6 +258,13 @@ static int run(struct rfs_sqlite *store, enum rfs_sqlite_statement which)
 	return code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
+/* What fails here is tried again the next time, and matters only once a commit has no room; that one says so. */
+static void make_room(struct rfs_sqlite *store)
+{
+	(void) rfs_sqlite_make_main_room(store);
+	(void) rfs_sqlite_tidy_wal(store);
+}
+
 static int sqlite_begin(struct rfs_datastore *ds)
 {
 	struct rfs_sqlite *store = store_of(ds);
@@ -270,8 +281,9 @@ static int sqlite_begin(struct rfs_datastore *ds)
 		return rc;
 	/* Should the caller never have the time to tidy. */
 	if (store->room_is_short || rfs_sqlite_wal_is_full(store))
-		ds->ops->tidy(ds);
+		make_room(store);
 	store->failed = 0;
+	store->deleted = 0;
 	store->wal.lowest_write = INT64_MAX;
 	int code = run(store, RFS_SQLITE_BEGIN);
 	return code == SQLITE_OK ? 0 : operation_failed(store, store->writer.db, code, "cannot be changed");
@@ -294,13 +306,18 @@ static int change_failed(struct rfs_sqlite *store, int code)
 
 static int no_room(struct rfs_sqlite *store)
 {
-	rfs_sqlite_say(store, "%s: the disk is full, and the room set aside for new records used up; free some space",
-		       store->name);
+	char advice[RFS_ADVICE_MAX];
+	int error = store->room_error ? store->room_error : ENOSPC;
+
+	rfs_sqlite_advise(store, error, advice, sizeof(advice));
+	rfs_sqlite_say(store, "%s: %s, and the room set aside for new records used up; %s", store->name,
+		       error == ENOSPC ? "the disk is full" : strerror(error), advice);
 	store->room_is_short = true;
 	return store->failed = -ENOSPC;
 }
 
-/* SQLITE_FULL for a record that would be new, where there is room only to change what is there. */
+/* SQLITE_FULL for a record that would be new, where there is room only to change what is there, and for no more records than
+ * the transaction has deleted. */
 static int check_room(struct rfs_sqlite *store, const char *key)
 {
 	sqlite3_stmt *statement = store->writer.statements[RFS_SQLITE_GET];
@@ -312,7 +329,7 @@ static int check_room(struct rfs_sqlite *store, const char *key)
 		code = sqlite3_step(statement);
 	sqlite3_reset(statement);
 	if (code == SQLITE_DONE)
-		return SQLITE_FULL;
+		return store->deleted > 0 && store->deleted-- ? SQLITE_OK : SQLITE_FULL;
 	return code == SQLITE_ROW ? SQLITE_OK : code;
 }
 
@@ -347,6 +364,8 @@ static int sqlite_txn_delete(struct rfs_datastore *ds, const char *key)
 	int code = sqlite3_bind_text(store->writer.statements[RFS_SQLITE_DELETE], 1, key, -1, SQLITE_STATIC);
 	if (code == SQLITE_OK)
 		code = run(store, RFS_SQLITE_DELETE);
+	if (code == SQLITE_OK)
+		store->deleted += sqlite3_changes(store->writer.db);
 	return code == SQLITE_OK ? 0 : change_failed(store, code);
 }
 
@@ -380,14 +399,53 @@ static int sqlite_commit(struct rfs_datastore *ds)
 	return rc;
 }
 
-static void sqlite_tidy(struct rfs_datastore *ds)
+static unsigned int sqlite_tidy(struct rfs_datastore *ds)
 {
 	struct rfs_sqlite *store = store_of(ds);
-	/* What fails here is tried again the next time, and matters only once a commit has no room; that one says so. */
+
 	if (atomic_load(&store->down))
+		return DOWN_MS;
+	make_room(store);
+	return rfs_sqlite_upkeep(store);
+}
+
+/*
+ * The room behind the file's end is lost to whoever truncates it to its length, or copies it; to remove a record can take a page
+ * all the same, when the one above it must be divided. So some pages are kept free within the file. To get them, a record
+ * is put that is long enough, and deleted in the same transaction; what it held stays in the pages, as of empty ones others
+ * make holes.
+ */
+static void keep_free_pages(struct rfs_sqlite *store)
+{
+	struct rfs_datastore *ds = &store->base;
+	int have = rfs_sqlite_count_free_pages(store);
+	char sql[160];
+
+	if (have < 0 || have >= FREE_PAGES_LEAST || store->is_near_end || sqlite_begin(ds))
 		return;
-	(void) rfs_sqlite_make_main_room(store);
-	(void) rfs_sqlite_tidy_wal(store);
+	snprintf(sql, sizeof(sql), "INSERT INTO datastore VALUES ('', randomblob(%d), 0); DELETE FROM datastore WHERE key = ''",
+		 FREE_PAGES * store->page_bytes);
+	store->failed = rfs_sqlite_run_script(store, store->writer.db, sql);
+	(void) sqlite_commit(ds);
+}
+
+int rfs_sqlite_replace_wal(struct rfs_sqlite *store)
+{
+	if (!rfs_sqlite_has_spare(store))
+		return -ENOENT;
+	RFS_LOCK(&store->reader_lock);
+	int rc = rfs_sqlite_checkpoint(store);
+	if (!rc && store->wal_frames > 0)
+		rc = -EBUSY;
+	if (!rc)
+		rc = rfs_sqlite_use_spare(store);
+	if (rc)
+		return rc;
+	rfs_sqlite_disconnect(store);
+	rc = rfs_sqlite_connect(store);
+	if (rc)
+		atomic_store(&store->down, true);
+	return rc;
 }
 
 static int sqlite_settle(struct rfs_datastore *ds)
@@ -418,6 +476,7 @@ static void free_store(struct rfs_sqlite *store)
 	pthread_mutex_destroy(&store->reader_lock);
 	free(store->path);
 	free(store->wal_path);
+	free(store->spare_path);
 	free(store->name);
 	free(store->vfs);
 	free(store);
@@ -426,6 +485,8 @@ static void free_store(struct rfs_sqlite *store)
 static void sqlite_close(struct rfs_datastore *ds)
 {
 	struct rfs_sqlite *store = store_of(ds);
+	if (!atomic_load(&store->down))
+		keep_free_pages(store);
 	if (atomic_load(&store->down)) {
 		if (store->writer.db)
 			(void) rfs_sqlite_erase_frames(store);
@@ -467,6 +528,8 @@ static int new_store(const struct rfs_sqlite_options *options, struct rfs_sqlite
 		free(store);
 		return -rc;
 	}
+	store->upkeep.notice = options->notice;
+	store->upkeep.user = options->user;
 	store->vfs = strdup(options->vfs ? options->vfs : "unix-excl");
 	if (!store->vfs) {
 		free_store(store);
@@ -479,13 +542,20 @@ static int new_store(const struct rfs_sqlite_options *options, struct rfs_sqlite
 static int open_store(struct rfs_sqlite *store, const struct rfs_sqlite_options *options)
 {
 	int rc = rfs_sqlite_resolve(store, options->path);
+	if (!rc && rfs_sqlite_file_limit() < RFS_WAL_LEAST_ROOM_BYTES)
+		rc = rfs_sqlite_system_failed(store, EFBIG, "its files must be larger than they may be");
 	if (!rc && !options->must_exist)
 		rc = rfs_sqlite_create(store);
 	if (!rc)
 		rc = rfs_sqlite_claim(store);
 	if (!rc)
+		rc = rfs_sqlite_renew(store);
+	if (!rc)
 		rc = rfs_sqlite_connect(store);
-	return rc;
+	if (rc)
+		return rc;
+	rfs_sqlite_begin_upkeep(store);
+	return 0;
 }
 
 int rfs_datastore_open_sqlite(const struct rfs_sqlite_options *options, char *ret_message, size_t message_size,

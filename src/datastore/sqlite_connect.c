@@ -22,12 +22,14 @@
 
 #define BUSY_TIMEOUT_MS 1000
 
+/* Pages that are free keep what they held: to write zeros over it would take a frame each, and others make holes of them. */
 static const char common_script[] =
 	"PRAGMA trusted_schema = off;"
 	"PRAGMA temp_store = memory;"
 	"PRAGMA mmap_size = 0;"
 	"PRAGMA wal_autocheckpoint = 0;"
 	"PRAGMA synchronous = FULL;"
+	"PRAGMA secure_delete = off;"
 	"PRAGMA cache_spill = off;";
 
 static const char *const statement_texts[RFS_SQLITE_STATEMENTS] = {
@@ -211,7 +213,7 @@ static int make_room(struct rfs_sqlite *store)
 		rc = rfs_sqlite_make_main_room(store);
 	if (rc)
 		return rc;
-	store->wal_fd = open(store->wal_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	store->wal_fd = open(store->wal_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (store->wal_fd < 0 || fstat(store->wal_fd, &st))
 		return rfs_sqlite_system_failed(store, errno, "its -wal file cannot be opened");
 	store->wal_inode = st.st_ino;
@@ -224,7 +226,9 @@ static int make_room(struct rfs_sqlite *store)
 
 int rfs_sqlite_connect(struct rfs_sqlite *store)
 {
-	int rc = rfs_sqlite_open_file(store);
+	int rc = rfs_sqlite_make_names_durable(store);
+	if (!rc)
+		rc = rfs_sqlite_open_file(store);
 	if (rc)
 		return rc;
 	rc = connect_writer(store);
@@ -254,6 +258,7 @@ void rfs_sqlite_disconnect(struct rfs_sqlite *store)
 	store->failed = 0;
 	store->main_bytes = 0;
 	store->room_bytes = 0;
+	store->has_no_room = false;
 	store->room_is_short = false;
 	store->is_near_end = false;
 	rfs_cleanup_fd(&store->wal_fd);

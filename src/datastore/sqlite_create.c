@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "util/cleanup.h"
 
@@ -97,12 +98,22 @@ static int make_draft(const struct rfs_sqlite *store, const char *draft)
 	return rc ? rc : sync_draft(store, draft);
 }
 
+/* Where renameat2 is not there, or refused, a link replaces nothing either; where that is refused too, the lock on the directory
+ * keeps away all who would create the file. */
+static int rename_to_new(const char *from, const char *to)
+{
+	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS && errno != EPERM)
+		return -1;
+	if (link(from, to) == 0)
+		return unlink(from);
+	return errno == EEXIST ? -1 : rename(from, to);
+}
+
 static int publish_draft(const struct rfs_sqlite *store, const char *draft, int directory_fd)
 {
-	int rc = renameat2(AT_FDCWD, draft, AT_FDCWD, store->path, RENAME_NOREPLACE);
-	if (rc && (errno == EINVAL || errno == ENOSYS))
-		rc = rename(draft, store->path);
-	if (rc || fsync(directory_fd))
+	if (rename_to_new(draft, store->path) || fsync(directory_fd))
 		return rfs_sqlite_system_failed(store, errno, "cannot be created");
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sqlite_cut.c: whether the main file was cut short.
+ * sqlite_cut.c: whether the main file was cut short, and what it would begin with if it had not been.
  *
  * SQLite takes what is missing of a page for zeros, and finds no rows there: records would be forgotten without a word.
  * The file may be shorter than it says only where the WAL still has the pages that it lacks, after a checkpoint that
@@ -103,4 +103,35 @@ int rfs_sqlite_find_cut(const struct rfs_sqlite *store, const unsigned char head
 		*ret_is_cut = !is_complete(&tail);
 	free(tail.is_there);
 	return rc;
+}
+
+/* The beginning of the first page as the last commit in the WAL that holds it has it. */
+static bool find_first_page(int fd, const unsigned char *wal_header, unsigned char ret_header[RFS_MAIN_HEADER_BYTES])
+{
+	unsigned char frame[RFS_WAL_FRAME_HEADER_BYTES], header[RFS_MAIN_HEADER_BYTES];
+	int64_t frame_bytes = RFS_WAL_FRAME_HEADER_BYTES + (int64_t) rfs_big_endian(wal_header + 8);
+	bool is_held = false, is_found = false;
+
+	for (int64_t at = RFS_WAL_HEADER_BYTES; pread(fd, frame, sizeof(frame), at) == sizeof(frame); at += frame_bytes) {
+		if (memcmp(frame + 8, wal_header + 16, SALT_BYTES) != 0)
+			break;
+		if (rfs_big_endian(frame) == 1)
+			is_held = pread(fd, header, sizeof(header), at + RFS_WAL_FRAME_HEADER_BYTES) == sizeof(header);
+		if (rfs_big_endian(frame + 4) == 0 || !is_held)
+			continue;
+		memcpy(ret_header, header, sizeof(header));
+		is_found = true;
+	}
+	return is_found;
+}
+
+bool rfs_sqlite_find_header(const struct rfs_sqlite *store, unsigned char ret_header[RFS_MAIN_HEADER_BYTES])
+{
+	unsigned char header[RFS_WAL_HEADER_BYTES];
+	struct stat st;
+	_cleanup_fd_ int fd = open(store->wal_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
+
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	       pread(fd, header, sizeof(header), 0) == sizeof(header) &&
+	       (rfs_big_endian(header) & ~UINT32_C(1)) == WAL_MAGIC && find_first_page(fd, header, ret_header);
 }

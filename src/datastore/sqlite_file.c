@@ -16,10 +16,8 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 
 #include "util/cleanup.h"
@@ -78,9 +76,11 @@ int rfs_sqlite_resolve(struct rfs_sqlite *store, const char *path)
 	}
 	store->path = strdup(resolved);
 	store->wal_path = malloc(strlen(resolved) + sizeof("-wal"));
-	if (!store->path || !store->wal_path)
+	store->spare_path = malloc(strlen(resolved) + sizeof("-spare"));
+	if (!store->path || !store->wal_path || !store->spare_path)
 		return -ENOMEM;
 	stpcpy(stpcpy(store->wal_path, resolved), "-wal");
+	stpcpy(stpcpy(store->spare_path, resolved), "-spare");
 	return 0;
 }
 
@@ -119,23 +119,25 @@ int rfs_sqlite_claim(struct rfs_sqlite *store)
 	return 0;
 }
 
+int rfs_sqlite_claim_again(struct rfs_sqlite *store)
+{
+	struct stat st;
+
+	if (stat(store->path, &st))
+		return rfs_sqlite_system_failed(store, errno, "cannot be opened");
+	RFS_LOCK(&claims_lock);
+	store->device = st.st_dev;
+	store->inode = st.st_ino;
+	identify(store);
+	return 0;
+}
+
 void rfs_sqlite_unclaim(struct rfs_sqlite *store)
 {
 	RFS_LOCK(&claims_lock);
 	if (store->is_claimed)
 		LIST_REMOVE(store, claimed);
 	store->is_claimed = false;
-}
-
-/* On btrfs every overwrite of a block takes a new one, which a full disk doesn't have; a file with this flag is written
- * in place. It takes effect on empty files only. Where there is no such flag, nothing is lost. */
-void rfs_sqlite_set_no_copy_on_write(int fd)
-{
-	int flags;
-	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
-		flags |= FS_NOCOW_FL;
-		(void) ioctl(fd, FS_IOC_SETFLAGS, &flags);
-	}
 }
 
 /* The process that holds a lock on the file; 0: none does; -1: one that cannot be named. */
@@ -168,6 +170,11 @@ static int refuse(const struct rfs_sqlite *store, const char *what)
 }
 
 /* See "The Database Header" in SQLite's file format for the offsets. */
+static bool begins_like_ours(const unsigned char header[RFS_MAIN_HEADER_BYTES])
+{
+	return memcmp(header, "SQLite format 3", 16) == 0 && rfs_big_endian(header + 68) == RFS_SQLITE_APPLICATION_ID;
+}
+
 static int check_header(const struct rfs_sqlite *store, const struct stat *st)
 {
 	unsigned char header[RFS_MAIN_HEADER_BYTES];
@@ -179,6 +186,9 @@ static int check_header(const struct rfs_sqlite *store, const struct stat *st)
 	ssize_t length = pread(store->fd, header, sizeof(header), 0);
 	if (length < 0)
 		return rfs_sqlite_system_failed(store, errno, "cannot be read");
+	/* A checkpoint that a loss of power has ended may have left the first page torn. Then the WAL has it whole. */
+	if (length == sizeof(header) && !begins_like_ours(header))
+		(void) rfs_sqlite_find_header(store, header);
 	if (length != sizeof(header) || memcmp(header, "SQLite format 3", 16) != 0)
 		return refuse(store, "is not an SQLite database");
 	if (rfs_big_endian(header + 68) != RFS_SQLITE_APPLICATION_ID)
@@ -229,37 +239,59 @@ int rfs_sqlite_open_file(struct rfs_sqlite *store)
 	return rc;
 }
 
+struct place {
+	dev_t device;
+	ino_t inode;
+	int64_t bytes;
+};
+
+/* In the usual way, for where statx is refused. */
+static int look_at_all(const char *path, struct place *ret_place)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return -errno;
+	*ret_place = (struct place) { st.st_dev, st.st_ino, st.st_size };
+	return 0;
+}
+
 /*
  * What `path` is now: its identity and length alone. Since Linux 6.13 a file whose times somebody has asked for gets new
  * ones with its next write (Documentation/filesystems/multigrain-ts.rst), which fdatasync then has to write as well: asked
  * with stat(2) before each transaction, this check would cost half a commit.
  */
-static int look_at(const char *path, struct statx *ret_st)
+static int look_at(const char *path, struct place *ret_place)
 {
-	return statx(AT_FDCWD, path, 0, STATX_INO | STATX_SIZE, ret_st);
+	struct statx st;
+
+	if (statx(AT_FDCWD, path, 0, STATX_INO | STATX_SIZE, &st))
+		return errno == ENOSYS || errno == EPERM ? look_at_all(path, ret_place) : -errno;
+	*ret_place = (struct place) { makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino, (int64_t) st.stx_size };
+	return 0;
 }
 
-static bool is_file(const struct rfs_sqlite *store, const struct statx *st, ino_t inode)
+static bool is_file(const struct rfs_sqlite *store, const struct place *place, ino_t inode)
 {
-	return makedev(st->stx_dev_major, st->stx_dev_minor) == store->device && st->stx_ino == inode;
+	return place->device == store->device && place->inode == inode;
 }
 
 int rfs_sqlite_check_in_place(const struct rfs_sqlite *store)
 {
 	const char *what = NULL;
-	struct statx st;
+	struct place place;
 
-	if (look_at(store->path, &st))
+	if (look_at(store->path, &place))
 		what = "cannot be found any more";
-	else if (!is_file(store, &st, store->inode))
+	else if (!is_file(store, &place, store->inode))
 		what = "was replaced by another file underneath";
-	else if ((int64_t) st.stx_size < store->main_bytes)
+	else if (place.bytes < store->main_bytes)
 		what = "was truncated underneath";
-	else if (look_at(store->wal_path, &st))
+	else if (look_at(store->wal_path, &place))
 		what = "its -wal file cannot be found any more";
-	else if (!is_file(store, &st, store->wal_inode))
+	else if (!is_file(store, &place, store->wal_inode))
 		what = "its -wal file was replaced by another underneath";
-	else if ((int64_t) st.stx_size < store->wal_room_bytes)
+	else if (place.bytes < store->wal_room_bytes)
 		what = "its -wal file was truncated underneath";
 	if (!what)
 		return 0;

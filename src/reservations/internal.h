@@ -31,6 +31,8 @@
 #define RFS_DEFERRED_MOST 65536
 /* How long a deferred change may wait. The promise is one second, commit included. */
 #define RFS_DEFERRED_MS 400
+/* When the Datastore is first tidied after it was opened. */
+#define RFS_FIRST_TIDY_MS 1000
 /* How many names that do not exist are remembered. Whoever creates a contract has just found out that it isn't there. */
 #define RFS_ABSENT_NAMES 256
 /* Ids are given away from a range that is durably granted in steps, so that an id answered to someone is never
@@ -139,6 +141,8 @@ struct rfs_reservations {
 	struct rfs_contract_list removed, removing;
 	size_t deferred;               /* entries in unstored and removed */
 	struct timespec deferred_until; /* when they must be on their way; valid if deferred */
+	bool must_tidy;                /* the Datastore wants to be tidied at `tidy_at`, though nothing was committed */
+	struct timespec tidy_at;
 	bool has_alarm;                /* the writer sleeps, until `alarm` at most */
 	struct timespec alarm;
 	bool store_failing;            /* the last attempt to store deferred changes failed */
@@ -220,6 +224,7 @@ int rfs_writer_start_locked(struct rfs_reservations *r);
 void rfs_writer_end(struct rfs_reservations *r);
 bool rfs_writer_come_back_locked(struct rfs_reservations *r);
 void rfs_writer_lead(struct rfs_reservations *r);
+void rfs_writer_tidy_after_locked(struct rfs_reservations *r, unsigned int ms);
 bool rfs_writer_oversleeps_locked(const struct rfs_reservations *r);
 
 #endif

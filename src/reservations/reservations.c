@@ -197,6 +197,7 @@ int rfs_reservations_open(struct rfs_datastore *ds, struct rfs_repo *repo, char 
 	(void) rfs_cond_init(&r->work);
 	(void) rfs_cond_init(&r->ended);
 	(void) rfs_cond_init(&r->check.changed);
+	rfs_writer_tidy_after_locked(r, RFS_FIRST_TIDY_MS);
 	rc = start_writer(r);
 	if (rc < 0) {
 		(void) snprintf(ret_message, message_size, "cannot start a thread: %s", strerror(-rc));

@@ -14,6 +14,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* By how much tidying may be late, for the sake of not waking a thread up for it after each change. */
+#define TIDY_LATE_MS 100
+
 const double rfs_commit_bounds_seconds[RFS_COMMIT_BUCKETS] = {
 	0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5,
 };
@@ -300,10 +303,44 @@ static bool is_before(const struct timespec *a, const struct timespec *b)
 	return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
 }
 
-/* Whether the writer, where it sleeps, does so beyond what was deferred. */
+static struct timespec after(struct timespec then, unsigned int ms)
+{
+	then.tv_sec += ms / 1000;
+	then.tv_nsec += ms % 1000 * 1000000L;
+	if (then.tv_nsec >= 1000000000L) {
+		then.tv_nsec -= 1000000000L;
+		then.tv_sec++;
+	}
+	return then;
+}
+
+/* When the Datastore asked to be tidied again. */
+void rfs_writer_tidy_after_locked(struct rfs_reservations *r, unsigned int ms)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	r->must_tidy = ms > 0;
+	r->tidy_at = after(now, ms);
+}
+
+static bool tidy_is_due_locked(const struct rfs_reservations *r)
+{
+	struct timespec now;
+
+	if (!r->must_tidy)
+		return false;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return !is_before(&now, &r->tidy_at);
+}
+
+/* Whether nobody who sleeps will wake up for what was deferred, or for tidying, when it is due. */
 bool rfs_writer_oversleeps_locked(const struct rfs_reservations *r)
 {
-	return r->deferred > 0 && (!r->has_alarm || is_before(&r->deferred_until, &r->alarm));
+	struct timespec tidy_late = after(r->tidy_at, TIDY_LATE_MS);
+
+	return (r->deferred > 0 && (!r->has_alarm || is_before(&r->deferred_until, &r->alarm))) ||
+	       (r->must_tidy && (!r->has_alarm || is_before(&tidy_late, &r->alarm)));
 }
 
 static bool deferred_is_due_locked(const struct rfs_reservations *r)
@@ -323,24 +360,34 @@ enum work { WORK_NONE, WORK_TURN, WORK_ASK };
 
 static enum work find_work_locked(const struct rfs_reservations *r)
 {
-	if (!r->turning && (r->stopping || !TAILQ_EMPTY(&r->queue) || rfs_growth_can_turn_locked(r) || deferred_is_due_locked(r)))
+	if (!r->turning && (r->stopping || !TAILQ_EMPTY(&r->queue) || rfs_growth_can_turn_locked(r) || deferred_is_due_locked(r) ||
+			    tidy_is_due_locked(r)))
 		return WORK_TURN;
 	return rfs_growth_can_spare_locked(r) ? WORK_ASK : WORK_NONE;
+}
+
+/* Until when there is nothing to do, unless somebody comes. */
+static bool find_alarm_locked(const struct rfs_reservations *r, struct timespec *ret_alarm)
+{
+	*ret_alarm = r->must_tidy && (r->deferred == 0 || is_before(&r->tidy_at, &r->deferred_until)) ? r->tidy_at
+												      : r->deferred_until;
+	return r->must_tidy || r->deferred > 0;
 }
 
 /* With an alarm set no writer need be told of each deferred change: where those that it waits for were stored meanwhile,
  * it finds that out by itself, and waits on. */
 static enum work wait_for_work_locked(struct rfs_reservations *r)
 {
+	struct timespec alarm;
 	enum work work;
 
 	while ((work = find_work_locked(r)) == WORK_NONE) {
-		if (r->deferred == 0 || r->turning || r->has_alarm) {
+		if (r->turning || !find_alarm_locked(r, &alarm) || (r->has_alarm && !is_before(&alarm, &r->alarm))) {
 			pthread_cond_wait(&r->work, &r->lock);
 			continue;
 		}
 		r->has_alarm = true;
-		r->alarm = r->deferred_until;
+		r->alarm = alarm;
 		pthread_cond_timedwait(&r->work, &r->lock, &r->alarm);
 		r->has_alarm = false;
 	}
@@ -438,13 +485,16 @@ static enum turn turn_locked(struct rfs_reservations *r)
 	if (rfs_growth_can_turn_locked(r) && !rfs_growth_ask_in_turn_locked(r))
 		return TURN_LOST;
 	collect_locked(r, &batch);
-	if (batch.count == 0)
+	if (batch.count == 0 && !tidy_is_due_locked(r))
 		return rfs_growth_can_turn_locked(r) ? TURN_DONE : TURN_NOTHING;
 	pthread_mutex_unlock(&r->lock);
-	run(r, &batch);
-	rfs_datastore_tidy(r->ds);
+	if (batch.count > 0)
+		run(r, &batch);
+	unsigned int tidy_after_ms = rfs_datastore_tidy(r->ds);
 	pthread_mutex_lock(&r->lock);
-	note_deferred_locked(r);
+	rfs_writer_tidy_after_locked(r, tidy_after_ms);
+	if (batch.count > 0)
+		note_deferred_locked(r);
 	r->turns++;
 	if (r->stopping)
 		pthread_cond_broadcast(&r->ended);

@@ -74,22 +74,23 @@ bool scratch_may_mount(void)
 	return may == YES;
 }
 
-bool scratch_mount(const char *type, const char *name, long long bytes, char *ret_path, size_t size)
+bool scratch_mount(const char *type, const char *options, const char *name, long long bytes, char *ret_path, size_t size)
 {
-	char image[256], mkfs[32];
+	char image[256], mkfs[32], how[128];
 
 	if (mount_count == MOUNTS_MAX)
 		return false;
 	scratch_path(name, ret_path, size);
 	snprintf(image, sizeof(image), "%s/%s.image", directory, name);
 	snprintf(mkfs, sizeof(mkfs), "mkfs.%s", type);
+	snprintf(how, sizeof(how), "loop%s%s", options ? "," : "", options ? options : "");
 	int fd = open(image, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return false;
 	bool sized = ftruncate(fd, bytes) == 0;
 	close(fd);
 	if (!sized || mkdir(ret_path, 0700) || scratch_run((const char *[]) { mkfs, "-q", image, NULL }) ||
-	    scratch_run((const char *[]) { "mount", "-o", "loop", image, ret_path, NULL }))
+	    scratch_run((const char *[]) { "mount", "-o", how, image, ret_path, NULL }))
 		return false;
 	snprintf(mounts[mount_count++], sizeof(mounts[0]), "%s", ret_path);
 	return true;

@@ -17,8 +17,9 @@ void scratch_path(const char *name, char *ret_path, size_t size);
  * children alone, and gone when they are. */
 bool scratch_may_mount(void);
 
-/* Makes a file system of `type` and that size in a file, and mounts it on `name` in the scratch directory. */
-bool scratch_mount(const char *type, const char *name, long long bytes, char *ret_path, size_t size);
+/* Makes a file system of `type` and that size in a file, and mounts it, with `options` unless NULL, on `name` in the scratch
+ * directory. */
+bool scratch_mount(const char *type, const char *options, const char *name, long long bytes, char *ret_path, size_t size);
 
 /* Runs a command, with its output thrown away. Returns its exit status, or -1. */
 int scratch_run(const char *const *argv);

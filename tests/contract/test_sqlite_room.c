@@ -1,98 +1,33 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * test_sqlite_room.c: the SQLite back end on small file systems of its own, filled by others to the last byte.
- *
- * They are mounted on loop devices, which takes root; without, the tests are skipped.
- */
+/* test_sqlite_room.c: the SQLite back end on small file systems of its own, filled by others to the last byte. */
 #include "../unit/check.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include "scratch.h"
 #include "sqlite_store.h"
+#include "small_disk.h"
 
-#define MIB (1 << 20)
 #define KEYS 1000
 
-static char directory[256], path[300], filler[300];
-
-struct file_system {
-	const char *type;
-	long long bytes;
-};
-
-static const struct file_system ext4 = { "ext4", 64 * MIB };
-static const struct file_system xfs = { "xfs", 320 * MIB };
-static const struct file_system btrfs = { "btrfs", 256 * MIB };
-
-static int setup(const struct file_system *fs, void **state)
-{
-	*state = NULL;
-	if (scratch_make(state))
-		return -1;
-	if (!scratch_may_mount() || !scratch_mount(fs->type, "disk", fs->bytes, directory, sizeof(directory)))
-		return fs == &ext4 && scratch_may_mount() ? -1 : 0;
-	snprintf(path, sizeof(path), "%s/store.db", directory);
-	snprintf(filler, sizeof(filler), "%s/filler", directory);
-	*state = (void *) fs;
-	return 0;
-}
+static const struct file_system ext4 = { "ext4", NULL, 64 * MIB };
+static const struct file_system xfs = { "xfs", NULL, 320 * MIB };
+static const struct file_system btrfs = { "btrfs", NULL, 256 * MIB };
 
 static int setup_ext4(void **state)
 {
-	return setup(&ext4, state);
+	return small_disk_make(&ext4, state);
 }
 
 static int setup_xfs(void **state)
 {
-	return setup(&xfs, state);
+	return small_disk_make(&xfs, state);
 }
 
 static int setup_btrfs(void **state)
 {
-	return setup(&btrfs, state);
-}
-
-/* A file system that this kernel, or this user, cannot mount is no failure. */
-static void need_mount(void **state)
-{
-	if (!*state)
-		skip();
-}
-
-static struct statvfs free_space(void)
-{
-	struct statvfs fs;
-
-	assert_int_equal(statvfs(directory, &fs), 0);
-	return fs;
-}
-
-/* Takes all that is left, the blocks kept for root included, down to the last byte. */
-static void fill_disk(void)
-{
-	static char block[MIB];
-	off_t end = 0;
-	int fd = open(filler, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-
-	assert_true(fd >= 0);
-	for (int pass = 0; pass < 2; pass++) {
-		for (off_t step = 256 * MIB; step >= 4096; step /= 2)
-			while (fallocate(fd, 0, end, step) == 0)
-				end += step;
-		assert_int_equal(fsync(fd), 0);
-	}
-	assert_int_equal(lseek(fd, 0, SEEK_END) >= 0, 1);
-	for (size_t step = sizeof(block); step > 0; step /= 2)
-		while (write(fd, block, step) > 0 && fsync(fd) == 0)
-			;
-	assert_int_equal(errno, ENOSPC);
-	close(fd);
+	return small_disk_make(&btrfs, state);
 }
 
 static void key_of(int i, char *ret_key, size_t size)
@@ -124,7 +59,7 @@ static void recording_leaves_the_free_space_alone(void **state)
 {
 	need_mount(state);
 	struct rfs_datastore *ds = store_open(path);
-	sync();
+	sync_disk();
 	struct statvfs before = free_space();
 	for (int i = 0; i < KEYS; i++) {
 		assert_int_equal(put_number(ds, i, i), 0);
@@ -132,7 +67,7 @@ static void recording_leaves_the_free_space_alone(void **state)
 		assert_int_equal(now.f_bfree, before.f_bfree);
 		assert_int_equal(now.f_bavail, before.f_bavail);
 	}
-	sync();
+	sync_disk();
 	assert_int_equal(free_space().f_bfree, before.f_bfree);
 	rfs_datastore_close(ds);
 	/* Nor does closing, or opening again, give or take. */
@@ -266,7 +201,7 @@ static void growth_ends_where_the_room_does(void **state)
 		rfs_datastore_tidy(ds);
 	}
 	assert_int_equal(unlink(filler), 0);
-	sync();
+	sync_disk();
 	rfs_datastore_tidy(ds);
 	store_put(ds, "there is room again", value);
 	rfs_datastore_close(ds);
@@ -279,12 +214,14 @@ static void growth_ends_where_the_room_does(void **state)
 
 static void without_room_it_is_not_opened(void **state)
 {
-	char wal[310];
+	char wal[310], spare[310];
 
 	need_mount(state);
 	snprintf(wal, sizeof(wal), "%s-wal", path);
+	snprintf(spare, sizeof(spare), "%s-spare", path);
 	rfs_datastore_close(store_open(path));
 	assert_int_equal(unlink(wal), 0);
+	assert_int_equal(unlink(spare), 0);
 	fill_disk();
 	store_expect_refusal(path, -ENOSPC, "no space left");
 	assert_int_equal(unlink(filler), 0);

@@ -151,10 +151,9 @@ static void planted_rollback(struct rfs_datastore *ds)
 	rfs_datastore_rollback(of(ds)->inner);
 }
 
-static void planted_tidy(struct rfs_datastore *ds)
+static unsigned int planted_tidy(struct rfs_datastore *ds)
 {
-	if (!of(ds)->late)
-		rfs_datastore_tidy(of(ds)->inner);
+	return of(ds)->late ? 0 : rfs_datastore_tidy(of(ds)->inner);
 }
 
 static int planted_settle(struct rfs_datastore *ds)

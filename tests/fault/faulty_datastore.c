@@ -134,11 +134,12 @@ static void faulty_rollback(struct rfs_datastore *ds)
 	(void) after(&s, 0);
 }
 
-static void faulty_tidy(struct rfs_datastore *ds)
+static unsigned int faulty_tidy(struct rfs_datastore *ds)
 {
 	struct strike s = strike(faulty(ds), FAULTY_DATASTORE_TIDY);
-	rfs_datastore_tidy(faulty(ds)->inner);
+	unsigned int again_ms = rfs_datastore_tidy(faulty(ds)->inner);
 	(void) after(&s, 0);
+	return again_ms;
 }
 
 static int faulty_settle(struct rfs_datastore *ds)
