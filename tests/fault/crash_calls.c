@@ -14,12 +14,15 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
@@ -27,6 +30,7 @@
 #include <unistd.h>
 
 #define DESCRIPTORS 4096
+#define IN_PLACE_MOST 32
 #define FILE_SYSTEM_BYTES (UINT64_C(256) << 20)
 
 /* Some of these have no declaration without large files in the compiler's arguments. */
@@ -47,6 +51,10 @@ static struct {
 	struct calls_hooks hooks;
 	/* What each descriptor is of: nothing watched, a file, or the directory itself. */
 	enum { OTHER, WATCHED_FILE, WATCHED_DIRECTORY } descriptors[DESCRIPTORS];
+	/* Where all but these seem to be written elsewhere. */
+	bool pretends_copy_on_write;
+	uint64_t in_place[IN_PLACE_MOST];
+	unsigned in_place_count;
 } calls = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static const char *const kind_names[CALL_KINDS] = {
@@ -79,7 +87,12 @@ void calls_exclusively(void (*fn)(void *user), void *user)
 	pthread_mutex_unlock(&calls.lock);
 }
 
-/* Only what tells a file system's size. */
+static int kind_of(int fd)
+{
+	return calls.watching && fd >= 0 && fd < DESCRIPTORS ? (int) calls.descriptors[fd] : OTHER;
+}
+
+/* Only what tells a file system's size. What is not watched is looked at once, and has nothing to spare. */
 int fstatvfs(int fd, struct statvfs *st)
 {
 	struct statfs fs;
@@ -87,7 +100,9 @@ int fstatvfs(int fd, struct statvfs *st)
 		return -1;
 	memset(st, 0, sizeof *st);
 	st->f_bsize = st->f_frsize = (unsigned long) fs.f_bsize;
-	st->f_blocks = st->f_bfree = st->f_bavail = FILE_SYSTEM_BYTES / (unsigned long) fs.f_bsize;
+	st->f_blocks = FILE_SYSTEM_BYTES / (unsigned long) fs.f_bsize;
+	if (kind_of(fd) != OTHER)
+		st->f_bfree = st->f_bavail = st->f_blocks;
 	return 0;
 }
 
@@ -105,11 +120,6 @@ static const char *watched_name(const char *path)
 	if (*path == 0)
 		return path;
 	return *path == '/' ? path + 1 : NULL;
-}
-
-static int kind_of(int fd)
-{
-	return calls.watching && fd >= 0 && fd < DESCRIPTORS ? (int) calls.descriptors[fd] : OTHER;
 }
 
 static uint64_t inode_of(int fd)
@@ -480,4 +490,59 @@ int fcntl(int fd, int command, ...)
 int fcntl64(int fd, int command, ...)
 {
 	FCNTL_BODY
+}
+
+/* Flags of files: those of btrfs, where it is pretended; they change nothing that a loss of power could take away. */
+
+void calls_pretend_copy_on_write(bool pretend)
+{
+	calls.pretends_copy_on_write = pretend;
+	calls.in_place_count = 0;
+}
+
+int fstatfs(int fd, struct statfs *st)
+{
+	int rc = (int) syscall(SYS_fstatfs, fd, st);
+	if (rc == 0 && calls.pretends_copy_on_write && kind_of(fd) == WATCHED_FILE)
+		st->f_type = BTRFS_SUPER_MAGIC;
+	return rc;
+}
+
+int fstatfs64(int fd, struct statfs64 *st)
+{
+	return fstatfs(fd, (struct statfs *) st);
+}
+
+static bool is_in_place(uint64_t inode)
+{
+	for (unsigned i = 0; i < calls.in_place_count; i++)
+		if (calls.in_place[i] == inode)
+			return true;
+	return false;
+}
+
+static int pretend_flags(int fd, unsigned long request, int *flags)
+{
+	uint64_t inode = inode_of(fd);
+
+	if (request == FS_IOC_GETFLAGS) {
+		*flags = is_in_place(inode) ? FS_NOCOW_FL : 0;
+	} else if ((*flags & FS_NOCOW_FL) && !is_in_place(inode)) {
+		if (calls.in_place_count == IN_PLACE_MOST)
+			abort();
+		calls.in_place[calls.in_place_count++] = inode;
+	}
+	return 0;
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	va_list arguments;
+	va_start(arguments, request);
+	void *argument = va_arg(arguments, void *);
+	va_end(arguments);
+	if (calls.pretends_copy_on_write && kind_of(fd) == WATCHED_FILE &&
+	    (request == FS_IOC_GETFLAGS || request == FS_IOC_SETFLAGS))
+		return pretend_flags(fd, request, argument);
+	return (int) syscall(SYS_ioctl, fd, request, argument);
 }

@@ -57,6 +57,10 @@ struct calls_hooks {
  * thread it comes from. */
 void calls_watch(const char *directory, const struct calls_hooks *hooks);
 
+/* From now on the files that are there and watched look as if their file system wrote them elsewhere at each change, until
+ * that is turned off for new ones; as on btrfs. */
+void calls_pretend_copy_on_write(bool pretend);
+
 /* Runs `fn` while no call is between the hooks. */
 void calls_exclusively(void (*fn)(void *user), void *user);
 

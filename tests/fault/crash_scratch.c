@@ -55,6 +55,11 @@ static bool is_blank(const char *data, size_t bytes)
 	return bytes == 0 || (data[0] == 0 && memcmp(data, data + 1, bytes - 1) == 0);
 }
 
+static size_t page_at(size_t bytes, size_t at)
+{
+	return bytes - at < PAGE ? bytes - at : PAGE;
+}
+
 void crash_scratch_write(const struct crash_scratch *s, const char *name, const char *data, size_t bytes)
 {
 	char path[PATH_MAX];
@@ -63,9 +68,13 @@ void crash_scratch_write(const struct crash_scratch *s, const char *name, const 
 	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0 || ftruncate(fd, (off_t) bytes) < 0)
 		fail(path);
-	for (size_t at = 0; at < bytes; at += PAGE) {
-		size_t length = bytes - at < PAGE ? bytes - at : PAGE;
-		if (!is_blank(data + at, length) && pwrite(fd, data + at, length, (off_t) at) != (ssize_t) length)
+	for (size_t at = 0, length; at < bytes; at += length) {
+		length = page_at(bytes, at);
+		if (is_blank(data + at, length))
+			continue;
+		while (at + length < bytes && !is_blank(data + at + length, page_at(bytes, at + length)))
+			length += page_at(bytes, at + length);
+		if (pwrite(fd, data + at, length, (off_t) at) != (ssize_t) length)
 			fail(path);
 	}
 	close(fd);

@@ -16,6 +16,7 @@ struct crash_files {
 
 #define CRASH_MAIN "datastore.db"
 #define CRASH_WAL "datastore.db-wal"
+#define CRASH_SPARE "datastore.db-spare" /* holds nothing, so that it need not be kept */
 
 struct crash_scratch {
 	char directory[PATH_MAX / 2];

@@ -38,7 +38,7 @@ struct run {
 	struct shared *shared;
 };
 
-/* What fills a new file with zeros is one step for each call. */
+/* What fills a new file is one step for each call. */
 #define FILLING_BYTES 65536
 
 static bool changes_a_file(const struct call *call)

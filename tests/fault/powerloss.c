@@ -18,13 +18,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <uthash.h>
 #include <cmocka.h>
 
 /* Beyond this many uncertain writes, not each of them is left out and put in by itself. */
 #define SINGLE_MOST 48
 #define RANDOM_DISKS 4
-/* Writes of this length fill a new file with zeros. */
+/* Writes of this length fill a new file. */
 #define FILLING_BYTES 65536
 
 /* A disk that was looked at. */
@@ -180,7 +181,7 @@ static unsigned find_pending(struct cut *c)
 	return directory;
 }
 
-/* In the middle of filling a new file with zeros: which of them are there makes no difference before the last. */
+/* In the middle of filling a new file: which of them are there makes no difference before the last. */
 static bool is_filling(const struct cut *c)
 {
 	const struct powerloss_record *rec = &c->s->rec;
@@ -380,6 +381,51 @@ static void play_recovery(struct scene *s)
 	close_live(s, r);
 }
 
+/* A few changes, and a clean end. */
+static void play_before(struct scene *s)
+{
+	struct rfs_reservations *r = open_live(s);
+
+	ask_until(s, r, 8);
+	close_live(s, r);
+}
+
+/* The WAL was taken away, and the spare takes its place. */
+static void play_spare(struct scene *s)
+{
+	char wal[PATH_MAX];
+
+	play_before(s);
+	snprintf(wal, sizeof wal, "%s/%s", s->live.directory, CRASH_WAL);
+	assert_int_equal(unlink(wal), 0);
+	powerloss_watch(&s->rec, &s->live);
+	powerloss_begin(&s->rec);
+	struct rfs_reservations *r = open_live(s);
+	ask_until(s, r, 14);
+	close_live(s, r);
+}
+
+/* The files are written anew, because they were not overwritten in place; the WAL has changes in it. */
+static void play_renewal(struct scene *s)
+{
+	struct crash_files files;
+
+	play_before(s);
+	struct rfs_reservations *r = open_live(s);
+	ask_until(s, r, 14);
+	crash_scratch_save(&s->live, &files);
+	close_live(s, r);
+	crash_scratch_restore(&s->live, &files);
+	crash_files_done(&files);
+	powerloss_watch(&s->rec, &s->live);
+	calls_pretend_copy_on_write(true);
+	powerloss_begin(&s->rec);
+	r = open_live(s);
+	ask_until(s, r, 18);
+	close_live(s, r);
+	calls_pretend_copy_on_write(false);
+}
+
 /* A sync that fails: the change is answered with an error, and must not be found later on. */
 static void play_failed_sync(struct scene *s)
 {
@@ -462,6 +508,18 @@ static void recovery(void **state)
 	must_hold_alone("recovery", play_recovery, 0, 30);
 }
 
+static void spare_for_the_wal(void **state)
+{
+	(void) state;
+	must_hold_alone("spare", play_spare, 0, 40);
+}
+
+static void renewal(void **state)
+{
+	(void) state;
+	must_hold_alone("renewal", play_renewal, 0, 30);
+}
+
 static void every_sync_failing_once(void **state)
 {
 	struct totals totals = { 0 };
@@ -499,6 +557,9 @@ static void planted_bugs_are_found(void **state)
 	must_be_found("no sync of the WAL", play_all_kinds, POWERLOSS_NO_WAL_SYNC, CRASH_PLANTED_NONE);
 	must_be_found("no sync of the main file", play_checkpoint, POWERLOSS_NO_MAIN_SYNC, CRASH_PLANTED_NONE);
 	must_be_found("no sync of the directory", play_creation, POWERLOSS_NO_DIRECTORY_SYNC, CRASH_PLANTED_NONE);
+	must_be_found("no sync of the directory, spare", play_spare, POWERLOSS_NO_DIRECTORY_SYNC, CRASH_PLANTED_NONE);
+	must_be_found("no sync, renewal", play_renewal, POWERLOSS_NO_SYNC, CRASH_PLANTED_NONE);
+	must_be_found("no sync of the directory, renewal", play_renewal, POWERLOSS_NO_DIRECTORY_SYNC, CRASH_PLANTED_NONE);
 	must_be_found("answer before commit", play_all_kinds, POWERLOSS_SOUND, CRASH_PLANTED_ANSWER_EARLY);
 	must_be_found("counter outside the transaction", play_all_kinds, POWERLOSS_SOUND, CRASH_PLANTED_COUNTER_OUTSIDE);
 }
@@ -510,6 +571,8 @@ int main(void)
 		cmocka_unit_test(all_kinds_of_changes),
 		cmocka_unit_test(checkpoint_and_new_wal),
 		cmocka_unit_test(recovery),
+		cmocka_unit_test(spare_for_the_wal),
+		cmocka_unit_test(renewal),
 		cmocka_unit_test(every_sync_failing_once),
 		cmocka_unit_test(planted_bugs_are_found),
 	};

@@ -161,10 +161,10 @@ void powerloss_watch(struct powerloss_record *rec, const struct crash_scratch *s
 
 static void note_start(void *user)
 {
-	static const char *const names[] = { CRASH_MAIN, CRASH_WAL };
+	static const char *const names[] = { CRASH_MAIN, CRASH_WAL, CRASH_SPARE };
 	struct powerloss_record *rec = user;
 
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
 		char path[PATH_MAX];
 		struct stat st;
 		size_t bytes;
