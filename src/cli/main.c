@@ -4,6 +4,7 @@
  * is 0.
  */
 #include "cli/daemon.h"
+#include "cli/leave.h"
 #include "cli/options.h"
 #include "cli/service.h"
 #include "util/log.h"
@@ -84,5 +85,6 @@ int main(int argc, char **argv)
 	int status = act(&options, &failure);
 	rfs_options_done(&options);
 	rfs_log_stop();
+	rfs_leave_files();
 	return status;
 }

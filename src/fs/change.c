@@ -22,6 +22,7 @@ struct rfs_change {
 	enum rfs_operation operation;
 	struct rfs_handle *handle; /* RFS_OP_RESIZE: what is written through; held */
 	size_t written;            /* and what write(2) returns */
+	int given_up;              /* the errno of one that was taken back */
 };
 
 /* The attributes of a contract's directory change with its size, which the kernel cannot know. Only attributes are dropped: that
@@ -87,7 +88,7 @@ static void refuse_change(struct rfs_change *change, int error, const char *path
 		rfs_refuse(fs, req, change->operation, error, path, "out of memory, nothing was changed; try again");
 		return;
 	case -ECANCELED:
-		fuse_reply_err(req, EINTR);
+		fuse_reply_err(req, change->given_up);
 		return;
 	case -EOVERFLOW:
 		rfs_refuse(fs, req, change->operation, -ENOSPC, path, "all contract ids are used up; make a new Repo");
@@ -159,10 +160,12 @@ static void done(struct rfs_request *request, int error)
 	pthread_cond_broadcast(&fs->changes_done);
 }
 
-/* The client is being killed. */
-static bool take_back(struct rfs_fs *fs, struct rfs_wait *wait)
+static void take_back(struct rfs_fs *fs, struct rfs_wait *wait, int error)
 {
-	return rfs_request_cancel(fs->reservations, &((struct rfs_change *) wait)->request);
+	struct rfs_change *change = (struct rfs_change *) wait;
+
+	change->given_up = error;
+	(void) rfs_request_cancel(fs->reservations, &change->request);
 }
 
 /* The thread that reads requests leads where nobody does, once another one reads: for one client that is alone. Where there
@@ -276,17 +279,31 @@ size_t rfs_changes_count(struct rfs_fs *fs)
 	return fs->changes;
 }
 
-bool rfs_changes_wait(struct rfs_fs *fs)
+/* Until all are answered, or for a moment. How many are not, and how many were. */
+static size_t wait_a_moment(struct rfs_fs *fs, uint64_t *ret_answers)
 {
+	int64_t until = rfs_now_ns() + RFS_STALL_MS * RFS_NS_A_MS;
 	RFS_LOCK(&fs->changes_lock);
 
-	while (fs->changes > 0) {
-		uint64_t before = fs->answers;
-		int64_t until = rfs_now_ns() + RFS_CLOSE_PATIENCE_SECONDS * RFS_NS_A_SECOND;
+	while (fs->changes > 0 && rfs_cond_wait_until(&fs->changes_done, &fs->changes_lock, until))
+		;
+	*ret_answers = fs->answers;
+	return fs->changes;
+}
 
-		while (fs->changes > 0 && fs->answers == before)
-			if (!rfs_cond_wait_until(&fs->changes_done, &fs->changes_lock, until))
-				return fs->changes == 0;
+bool rfs_changes_wait(struct rfs_fs *fs)
+{
+	const int64_t patience = RFS_CLOSE_PATIENCE_SECONDS * RFS_NS_A_SECOND;
+	int64_t until = rfs_now_ns() + patience;
+	uint64_t answers, before = 0;
+
+	while (wait_a_moment(fs, &answers) > 0) {
+		(void) rfs_reservations_refuse_stalled(fs->reservations);
+		if (answers != before)
+			until = rfs_now_ns() + patience;
+		else if (rfs_now_ns() > until)
+			return false;
+		before = answers;
 	}
 	return true;
 }

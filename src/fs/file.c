@@ -137,6 +137,19 @@ static void set_open_flags(struct fuse_file_info *fi)
 	fi->noflush = 1;
 }
 
+bool rfs_refuse_flags(struct rfs_fs *fs, fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi)
+{
+	bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
+
+	if (!rfs_ino_is_contract(ino) && (writes || (fi->flags & O_TRUNC)))
+		refuse_node(fs, req, ino, -EACCES, read_only);
+	else if (writes && (fi->flags & O_APPEND))
+		refuse_node(fs, req, ino, -EINVAL, "a size is replaced, never appended to; open without O_APPEND (use > rather than >>)");
+	else
+		return false;
+	return true;
+}
+
 /* The name that unlinking has hidden, or that somebody else has just created. */
 void rfs_open_created(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, struct fuse_file_info *fi)
 {
@@ -169,7 +182,6 @@ void rfs_open_created(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *co
 void rfs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct rfs_fs *fs = rfs_fs_of(req);
-	bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
 	struct rfs_contract *c = NULL;
 	int rc = 0;
 
@@ -177,14 +189,8 @@ void rfs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, EISDIR);
 		return;
 	}
-	if (!rfs_ino_is_contract(ino) && (writes || (fi->flags & O_TRUNC))) {
-		refuse_node(fs, req, ino, -EACCES, read_only);
+	if (rfs_refuse_flags(fs, req, ino, fi))
 		return;
-	}
-	if (writes && (fi->flags & O_APPEND)) {
-		refuse_node(fs, req, ino, -EINVAL, "a size is replaced, never appended to; open without O_APPEND (use > rather than >>)");
-		return;
-	}
 	if (rfs_ino_is_contract(ino))
 		rc = rfs_node_contract(fs, ino, &c);
 	if (rc == 0)

@@ -153,7 +153,7 @@ int rfs_fs_attach(struct rfs_fs *fs, int fd)
 	return rc < 0 ? rc : 0;
 }
 
-/* Ends what was started, the last first. What waits for the storage of the Repo is not waited for: it does not change anything. */
+/* Ends what was started. What waits for the storage of the Repo is not waited for: it does not change anything. */
 static int stop(struct rfs_fs *fs)
 {
 	int rc = 0;
@@ -162,6 +162,10 @@ static int stop(struct rfs_fs *fs)
 		rc = -ETIMEDOUT;
 	if (!rfs_worker_stop(&fs->measurements, RFS_STALL_MS * RFS_NS_A_MS) || rc < 0)
 		fs->left_behind = true;
+	if (!rfs_loop_join(fs))
+		fs->left_behind = true;
+	if (fs->left_behind)
+		rfs_waits_leave(fs);
 	rfs_measuring_done(fs);
 	return rc;
 }

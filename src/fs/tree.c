@@ -116,6 +116,8 @@ void rfs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t m
 		refuse_entry(req, parent, name, -EPERM, only_contracts);
 	} else if (rc < 0) {
 		fuse_reply_err(req, -rc);
+	} else if (rfs_refuse_flags(fs, req, file_of(parent), fi)) {
+		rfs_contract_unref(c);
 	} else if ((fi->flags & O_EXCL) && !rfs_is_hidden(fs, file_of(parent))) {
 		rfs_contract_unref(c);
 		fuse_reply_err(req, EEXIST);

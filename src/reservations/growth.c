@@ -116,7 +116,7 @@ static bool ask_locked(struct rfs_reservations *r, bool in_turn)
 	struct rfs_request_list failed = TAILQ_HEAD_INITIALIZER(failed);
 	char why[128];
 	uint64_t question = ++r->asked;
-	int64_t since = rfs_now_ns();
+	int64_t since = r->since_ns = rfs_now_ns();
 	bool kept = true;
 	int rc;
 
@@ -152,6 +152,27 @@ void rfs_growth_ask_locked(struct rfs_reservations *r)
 	(void) ask_locked(r, false);
 }
 
+static bool is_stalled_locked(const struct rfs_reservations *r)
+{
+	return r->measuring && rfs_now_ns() - r->since_ns > RFS_STALL_MS * RFS_NS_A_MS;
+}
+
+static const char leaving[] = "the storage of the Repo does not answer, and the file system is being left";
+
+bool rfs_reservations_refuse_stalled(struct rfs_reservations *r)
+{
+	struct rfs_request_list failed = TAILQ_HEAD_INITIALIZER(failed);
+
+	{
+		RFS_LOCK(&r->lock);
+		if (!is_stalled_locked(r))
+			return false;
+		note_answer_locked(r, UINT64_MAX, -ESHUTDOWN, &failed);
+	}
+	fail_all(r, &failed, -ESHUTDOWN, leaving);
+	return true;
+}
+
 /* At the end: what still waits for the storage is not waited for. */
 void rfs_growth_refuse(struct rfs_reservations *r)
 {
@@ -161,7 +182,7 @@ void rfs_growth_refuse(struct rfs_reservations *r)
 		RFS_LOCK(&r->lock);
 		note_answer_locked(r, UINT64_MAX, -ESHUTDOWN, &failed);
 	}
-	fail_all(r, &failed, -ESHUTDOWN, "the storage of the Repo does not answer, and the file system is being left");
+	fail_all(r, &failed, -ESHUTDOWN, leaving);
 }
 
 void rfs_growth_on_stall(void *reservations)

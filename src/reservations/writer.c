@@ -469,7 +469,7 @@ static enum next come_back_locked(struct rfs_reservations *r)
 {
 	if (rfs_writer_come_back_locked(r))
 		return NEXT_FREE;
-	if (r->closed || r->threads >= RFS_WRITERS_MOST)
+	if (r->closed || r->finishing || r->threads >= RFS_WRITERS_MOST)
 		return NEXT_LEAVE;
 	r->threads++;
 	return NEXT_GO_ON;
@@ -497,6 +497,27 @@ static enum next ask_locked(struct rfs_reservations *r)
 	return come_back_locked(r);
 }
 
+void rfs_writer_finish(struct rfs_reservations *r)
+{
+	if (!r->ds)
+		return;
+	return_ids(r);
+	rfs_datastore_close(r->ds);
+	r->ds = NULL;
+}
+
+/* All other writers have ended but those that the storage keeps. The Datastore's disk may hang here as well: so it is a writer
+ * that is waited for, and not whoever closes. */
+static void finish_if_last_locked(struct rfs_reservations *r)
+{
+	if (r->threads > 1)
+		return;
+	r->finishing = true;
+	pthread_mutex_unlock(&r->lock);
+	rfs_writer_finish(r);
+	pthread_mutex_lock(&r->lock);
+}
+
 static void *writer_main(void *reservations)
 {
 	struct rfs_reservations *r = reservations;
@@ -507,6 +528,7 @@ static void *writer_main(void *reservations)
 		while (next == NEXT_GO_ON)
 			next = wait_for_work_locked(r) == WORK_TURN ? take_turn_locked(r) : ask_locked(r);
 		if (next == NEXT_END) {
+			finish_if_last_locked(r);
 			r->threads--;
 			rfs_crew_end(&r->crew);
 		} else {
@@ -528,8 +550,4 @@ int rfs_writer_start_locked(struct rfs_reservations *r)
 	return rc;
 }
 
-/* All threads have ended but those that the storage keeps. */
-void rfs_writer_return_ids(struct rfs_reservations *r)
-{
-	return_ids(r);
-}
+
