@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * change.c: from a FUSE request to a request to Reservations, and back. Invariant: every change is answered exactly once, by
- * done(), which also tells the kernel to drop what it keeps of the contract before whoever asked goes on.
+ * change.c: from a FUSE request to a request to Reservations, and back. Invariant: every change is answered exactly once: by
+ * done(), which also tells the kernel to drop what it keeps of the contract before whoever asked goes on; or at once, where
+ * that one is being killed, and then the kernel is told once it is done.
  */
 #include "fs/internal.h"
 
@@ -23,6 +24,8 @@ struct rfs_change {
 	struct rfs_handle *handle; /* RFS_OP_RESIZE: what is written through; held */
 	size_t written;            /* and what write(2) returns */
 	int given_up;              /* the errno of one that was taken back */
+	atomic_bool answered;
+	char old_name[RFS_NAME_MAX + 1]; /* RFS_OP_REMOVE, RFS_OP_RENAME: as it was called when that was asked */
 };
 
 /* The attributes of a contract's directory change with its size, which the kernel cannot know. Only attributes are dropped: that
@@ -144,12 +147,39 @@ static struct rfs_change *change_of(struct rfs_request *request)
 	return (struct rfs_change *) ((char *) request - offsetof(struct rfs_change, request));
 }
 
+/* Whether the caller is to answer. Once. */
+static bool claim(struct rfs_change *change)
+{
+	return !atomic_exchange(&change->answered, true);
+}
+
+/* Whoever asked was killed, and the kernel has been told that nothing came of it; but something did. */
+static void note_unanswered(struct rfs_change *change, int error)
+{
+	struct rfs_contract_stat stat;
+
+	rfs_metrics_count(change->fs, change->operation, error);
+	rfs_note_event(change->fs);
+	if (change->request.verb == RFS_RESIZE) {
+		(void) rfs_contract_stat(change->request.contract, &stat);
+		rfs_notice_inode(change->fs, rfs_ino_of(stat.id, true));
+		rfs_notice_inode(change->fs, rfs_ino_of(stat.id, false));
+	} else if (change->request.verb != RFS_SYNC) {
+		rfs_notice_name(change->fs, change->old_name);
+		rfs_notice_name(change->fs, change->request.new_name);
+		rfs_contract_unref(change->request.created);
+	}
+}
+
 static void done(struct rfs_request *request, int error)
 {
 	struct rfs_change *change = change_of(request);
 	struct rfs_fs *fs = change->fs;
 
-	reply(change, error);
+	if (claim(change))
+		reply(change, error);
+	else
+		note_unanswered(change, error);
 	rfs_contract_unref(request->contract);
 	rfs_handle_put(fs, change->handle);
 	if (rfs_wait_end(fs, &change->wait))
@@ -165,7 +195,8 @@ static void take_back(struct rfs_fs *fs, struct rfs_wait *wait, int error)
 	struct rfs_change *change = (struct rfs_change *) wait;
 
 	change->given_up = error;
-	(void) rfs_request_cancel(fs->reservations, &change->request);
+	if (!rfs_request_cancel(fs->reservations, &change->request) && claim(change))
+		fuse_reply_err(change->req, error);
 }
 
 /* The thread that reads requests leads where nobody does, once another one reads: for one client that is alone. Where there
@@ -199,6 +230,8 @@ static struct rfs_change *change_new(struct rfs_fs *fs, fuse_req_t req, enum rfs
 	change->fs = fs;
 	change->req = req;
 	change->operation = operation;
+	if (operation == RFS_OP_REMOVE || operation == RFS_OP_RENAME)
+		rfs_contract_name(contract, change->old_name);
 	{
 		RFS_LOCK(&fs->changes_lock);
 		fs->changes++;

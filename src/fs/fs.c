@@ -100,6 +100,7 @@ int rfs_fs_new(struct fuse_args *args, const struct rfs_fs_options *options, str
 	pthread_mutex_init(&fs->hidden_lock, NULL);
 	rfs_worker_init(&fs->look_ups, fs);
 	rfs_worker_init(&fs->measurements, fs);
+	rfs_worker_init(&fs->notices, fs);
 	rfs_waits_init(&fs->waits);
 	rfs_changes_init(fs);
 	fs->pool = strdup(options->pool);
@@ -164,6 +165,8 @@ static int stop(struct rfs_fs *fs)
 		fs->left_behind = true;
 	if (!rfs_loop_join(fs))
 		fs->left_behind = true;
+	if (!rfs_worker_stop(&fs->notices, RFS_STALL_MS * RFS_NS_A_MS))
+		fs->left_behind = true;
 	if (fs->left_behind)
 		rfs_waits_leave(fs);
 	rfs_measuring_done(fs);
@@ -179,6 +182,8 @@ int rfs_fs_run(struct rfs_fs *fs, enum rfs_fs_end *ret_end)
 	rc = rfs_worker_start(&fs->look_ups);
 	if (rc == 0)
 		rc = rfs_worker_start(&fs->measurements);
+	if (rc == 0)
+		rc = rfs_worker_start(&fs->notices);
 	if (rc == 0)
 		rc = rfs_loop_run(fs, ret_end);
 	stopped = stop(fs);
@@ -206,6 +211,7 @@ void rfs_fs_free(struct rfs_fs *fs)
 	rfs_refusals_free(fs);
 	rfs_changes_done(fs);
 	rfs_waits_done(&fs->waits);
+	rfs_worker_done(&fs->notices);
 	rfs_worker_done(&fs->measurements);
 	rfs_worker_done(&fs->look_ups);
 	pthread_mutex_destroy(&fs->hidden_lock);

@@ -68,7 +68,7 @@ struct rfs_hidden;
 struct rfs_wait {
 	fuse_req_t req;
 	pid_t client; /* its thread */
-	/* Answers the request with `error`, if nothing was begun for it. By the supervisor: the client is being killed, or all is left. */
+	/* Answers the request with `error`. By the supervisor: the client is being killed, or all is left. */
 	void (*give_up)(struct rfs_fs *fs, struct rfs_wait *wait, int error);
 	uintptr_t number; /* never reused: by it an interruption finds the request, or that it is gone */
 	/* Guarded by rfs_waits.lock. */
@@ -97,7 +97,7 @@ struct rfs_job {
 	void (*run)(struct rfs_fs *fs, struct rfs_job *job);
 	void (*then)(struct rfs_fs *fs, struct rfs_job *job); /* measure.c: run, once it is measured */
 	int error; /* of that */
-	fuse_req_t req;
+	fuse_req_t req; /* NULL: nobody asks */
 	uid_t uid; /* who asks */
 	pid_t pid;
 	fuse_ino_t ino;
@@ -179,6 +179,7 @@ struct rfs_fs {
 
 	struct rfs_worker look_ups;     /* may wait for the Datastore */
 	struct rfs_worker measurements; /* may wait for the storage of the Repo */
+	struct rfs_worker notices;      /* may wait for the kernel */
 	struct rfs_stall measuring;     /* of the reading thread, which measures as long as the storage is quick to answer */
 	_Atomic int64_t slow_until_ns;  /* CLOCK_MONOTONIC; until then the worker does */
 	_Atomic(struct rfs_job *) measuring_job;
@@ -320,6 +321,10 @@ void rfs_job_free(struct rfs_fs *fs, struct rfs_job *job);
 /* A job for the Datastore's worker; on lack of memory the request is answered with ENOMEM. */
 void rfs_job_look_up(struct rfs_fs *fs, fuse_req_t req, void (*run)(struct rfs_fs *, struct rfs_job *), fuse_ino_t ino,
 		     const char *name, size_t size, off_t offset, bool plus);
+
+/* notice.c: tells the kernel to look anew, by a thread that it may keep waiting. Any thread. */
+void rfs_notice_inode(struct rfs_fs *fs, fuse_ino_t ino);
+void rfs_notice_name(struct rfs_fs *fs, const char *name); /* in `reservations`; "": none */
 
 /* measure.c: what only the storage of the Repo knows */
 int rfs_measuring_init(struct rfs_fs *fs);

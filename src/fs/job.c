@@ -40,7 +40,7 @@ bool rfs_job_claim(struct rfs_fs *fs, struct rfs_job *job)
 
 void rfs_job_free(struct rfs_fs *fs, struct rfs_job *job)
 {
-	if (rfs_wait_end(fs, &job->wait))
+	if (!job->req || rfs_wait_end(fs, &job->wait))
 		free(job);
 }
 

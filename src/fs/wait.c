@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * wait.c: requests that wait, and clients that are killed meanwhile. Invariant: a request is answered once, either with what came
- * of it or, where its client is being killed and nothing has been begun for it, at once.
+ * of it or, where its client is being killed, at once.
  *
  * The kernel tells of every signal that a waiting client gets, one that only stops it or runs a handler included, and once a
  * request. Such a client goes on waiting: it would take an error for the answer. Only who is being killed is let go, and
@@ -17,8 +17,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* How many clients that got a signal are looked at in one go, the newest first, then those that were not for the longest time:
- * thousands that wait must not cost a processor. */
+/* How many clients that got a signal and are not being killed are looked at in one go, the newest first, then those that were not
+ * for the longest time: thousands that wait must not cost a processor. */
 #define LOOK_MOST 64
 
 void rfs_waits_init(struct rfs_waits *waits)
@@ -147,17 +147,20 @@ bool rfs_waits_look(struct rfs_fs *fs)
 	struct rfs_waits *waits = &fs->waits;
 	unsigned round = ++waits->round;
 	struct rfs_wait *wait;
-	int looked = 0;
+	bool any = false;
+	int spared = 0;
 
 	atomic_store(&waits->told, false);
-	while (looked < LOOK_MOST && (wait = next_interrupted(waits, round))) {
-		looked++;
+	while (spared < LOOK_MOST && (wait = next_interrupted(waits, round))) {
+		any = true;
 		if (is_being_killed(wait->client))
 			wait->give_up(fs, wait, EINTR);
+		else
+			spared++;
 		if (stop_looking(waits, wait))
 			free(wait);
 	}
-	return looked > 0;
+	return any;
 }
 
 /* Any that has not been given up in this round. */
