@@ -28,11 +28,12 @@ static void answer_attributes(struct rfs_fs *fs, struct rfs_job *job)
 		fuse_reply_attr(job->req, &st, timeout);
 }
 
+/* Of `capacity` only a file system that changes its size makes another one. */
 static void measure(struct rfs_fs *fs, struct rfs_job *job)
 {
 	if (!job)
 		return;
-	job->known_will_do = job->ino == RFS_INO_CAPACITY;
+	job->known_will_do |= job->ino == RFS_INO_CAPACITY;
 	rfs_job_measure(fs, job);
 }
 
@@ -415,12 +416,16 @@ static void answer_statfs(struct rfs_fs *fs, struct rfs_job *job)
 	fuse_reply_statfs(job->req, &st);
 }
 
+/* Who asks for the space asks at the mount point. At directories below it, tools that walk through a tree want to know its type:
+ * rm -r must not wait for the storage of the Repo. */
 void rfs_op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct rfs_fs *fs = rfs_fs_of(req);
+	struct rfs_job *job = rfs_job_new(fs, req, answer_statfs, RFS_INO_ROOT, "");
 
-	(void) ino;
-	measure(fs, rfs_job_new(fs, req, answer_statfs, RFS_INO_ROOT, ""));
+	if (job)
+		job->known_will_do = ino == RFS_INO_RESERVATIONS || rfs_ino_is_contract(ino);
+	measure(fs, job);
 }
 
 void rfs_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi)
