@@ -132,7 +132,7 @@ static int delete_contract(struct rfs_reservations *r, struct rfs_contract *c)
 	rfs_record_contract_key(draft_name(c), key);
 	rc = rfs_datastore_txn_get(r->ds, key, &value);
 	if (rc == 0 && (rc = rfs_record_decode_contract(value.data, &record)) < 0) {
-		(void) snprintf(r->why.text, sizeof r->why.text, "the record \"%s\" in the Datastore is damaged; run fsck.reservefs", key);
+		(void) snprintf(r->why.text, sizeof r->why.text, "the record \"%.300s\" in the Datastore is damaged; run fsck.reservefs", key);
 		return rc;
 	}
 	if (rc == 0 && record.id == c->id)
