@@ -87,11 +87,17 @@ static bool is_length_of_value(struct rfs_fs *fs, fuse_ino_t ino, off_t length, 
 	return is;
 }
 
+/* Tools that create a file set the mode again that they have just asked for, with it open. The kernel does not say through what. */
+static bool is_mode(struct rfs_fs *fs, fuse_ino_t ino, mode_t wanted, mode_t now)
+{
+	return ((wanted ^ now) & 07777) == 0 || (rfs_ino_is_size(ino) && rfs_handles_created(fs, ino, wanted));
+}
+
 /* What is asked for must be what is there: 0, or the errno for what is not, and why. */
 static int check_attributes(struct rfs_fs *fs, fuse_ino_t ino, const struct stat *now, const struct stat *wanted, int to_set,
 			    const struct fuse_file_info *fi, const char **ret_why)
 {
-	if ((to_set & FUSE_SET_ATTR_MODE) && ((wanted->st_mode ^ now->st_mode) & 07777)) {
+	if ((to_set & FUSE_SET_ATTR_MODE) && !is_mode(fs, ino, wanted->st_mode, now->st_mode)) {
 		*ret_why = "the mode is fixed; leave it as it is";
 		return -EPERM;
 	}
@@ -152,7 +158,7 @@ bool rfs_refuse_flags(struct rfs_fs *fs, fuse_req_t req, fuse_ino_t ino, const s
 }
 
 /* The name that unlinking has hidden, or that somebody else has just created. */
-void rfs_open_created(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, struct fuse_file_info *fi)
+void rfs_open_created(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, mode_t mode, struct fuse_file_info *fi)
 {
 	struct fuse_entry_param entry;
 	fuse_ino_t ino;
@@ -170,6 +176,7 @@ void rfs_open_created(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *co
 		fuse_reply_err(req, -rc);
 		return;
 	}
+	rfs_handle_note_created(fs, fi->fh, mode);
 	set_open_flags(fi);
 	rfs_unhide(fs, ino);
 	rfs_contract_pin(contract);

@@ -268,6 +268,8 @@ struct rfs_handle {
 	char *text; /* the snapshot that reads continue, NULL before the first */
 	size_t length, room;
 	off_t written_bytes; /* where the value that was last written through it ended; 0: none was */
+	bool created;        /* it was opened by who created the file, and asked for this mode then */
+	mode_t mode;
 };
 /* Takes over the caller's reference to `contract`, also when it fails. */
 int rfs_handle_open(struct rfs_fs *fs, fuse_ino_t ino, struct rfs_contract *contract, uint64_t *ret_fh);
@@ -282,6 +284,9 @@ bool rfs_handle_has_text(struct rfs_fs *fs, struct rfs_handle *handle);
 size_t rfs_handle_copy(struct rfs_fs *fs, struct rfs_handle *handle, off_t offset, size_t size, char *ret_data);
 void rfs_handle_note_written(struct rfs_fs *fs, struct rfs_handle *handle, off_t end);
 off_t rfs_handle_written(struct rfs_fs *fs, struct rfs_handle *handle);
+void rfs_handle_note_created(struct rfs_fs *fs, uint64_t fh, mode_t mode);
+/* Whether somebody who created the file with that mode has it open. */
+bool rfs_handles_created(struct rfs_fs *fs, fuse_ino_t ino, mode_t mode);
 void rfs_handles_free(struct rfs_fs *fs);
 
 /* hidden.c: files that were unlinked, which hides their name for a while. Any thread. */
@@ -408,7 +413,7 @@ int rfs_fill_entry(struct rfs_fs *fs, struct rfs_contract *contract, bool size, 
 /* Whether the file cannot be opened in that way, and the request has been refused. file.c */
 bool rfs_refuse_flags(struct rfs_fs *fs, fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi);
 /* Opens `size`, which was asked to be created, and takes over the reference. file.c */
-void rfs_open_created(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, struct fuse_file_info *fi);
+void rfs_open_created(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, mode_t mode, struct fuse_file_info *fi);
 /* Replies with a contract's directory or `size`, which the kernel then knows. directory.c */
 void rfs_reply_contract(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, bool size);
 static inline struct rfs_fs *rfs_fs_of(fuse_req_t req)

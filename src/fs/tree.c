@@ -109,7 +109,6 @@ void rfs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t m
 	struct rfs_contract *c;
 	int rc = rfs_ino_is_contract_dir(parent) ? find_file(fs, parent, name, &c) : -EPERM;
 
-	(void) mode;
 	if (rc == -ENOENT && strcmp(name, "size") != 0)
 		rc = -EPERM;
 	if (rc == -EPERM) {
@@ -122,7 +121,7 @@ void rfs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t m
 		rfs_contract_unref(c);
 		fuse_reply_err(req, EEXIST);
 	} else {
-		rfs_open_created(fs, req, c, fi);
+		rfs_open_created(fs, req, c, mode, fi);
 	}
 }
 
