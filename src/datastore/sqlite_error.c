@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static _Thread_local struct {
 	const struct rfs_sqlite *store;
@@ -67,9 +68,18 @@ int rfs_sqlite_errno(sqlite3 *db, int code)
 	}
 }
 
+static bool is_file_size_limited(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+}
+
 /* What to do about it; appended to a message. */
 static const char *remedy(int rc)
 {
+	if (rc == -EIO && is_file_size_limited())
+		return "; lift the limit on the size of files (ulimit -f), or check the disk";
 	switch (rc) {
 	case -EACCES:
 	case -EPERM:
