@@ -73,7 +73,7 @@ static int read_options(struct fuse_args *args, struct rfs_fs *fs)
 {
 	static const struct fuse_opt options[] = {
 		{ "max_read=%u", offsetof(struct rfs_fs, max_read_bytes), 0 },
-		FUSE_OPT_KEY("max_read=", FUSE_OPT_KEY_KEEP),
+		{ "max_read=", (unsigned long) -1U, FUSE_OPT_KEY_KEEP }, /* FUSE_OPT_KEY, in types that clang does not mind */
 		FUSE_OPT_END,
 	};
 
