@@ -63,13 +63,15 @@ static void measure_and_run(struct rfs_fs *fs, struct rfs_job *job)
 static void measure_while_reading(struct rfs_fs *fs, struct rfs_job *job)
 {
 	struct rfs_reservations *r = fs->reservations;
+	int error;
 
 	rfs_reservations_hold(r);
 	atomic_store(&fs->measuring_job, job);
 	rfs_stall_begin(&fs->measuring);
-	job->error = rfs_reservations_measure(r);
+	error = rfs_reservations_measure(r);
 	if (!rfs_stall_end(&fs->measuring))
 		rfs_loop_was_replaced(fs);
+	job->error = error; /* it was on_stall's until here */
 	job->run(fs, job);
 	rfs_job_free(fs, job);
 	rfs_reservations_let_go(r);
