@@ -19,14 +19,20 @@ struct rfs_change {
 	struct rfs_wait wait; /* first */
 	struct rfs_request request;
 	struct rfs_fs *fs;
-	fuse_req_t req;
 	enum rfs_operation operation;
-	struct rfs_handle *handle; /* RFS_OP_RESIZE: what is written through; held */
-	size_t written;            /* and what write(2) returns */
-	int given_up;              /* the errno of one that was taken back */
+	int given_up; /* the errno of one that was taken back */
+	union {
+		struct rfs_handle *handle; /* RFS_OP_RESIZE: what is written through; held */
+		char *old_name;            /* RFS_OP_REMOVE, RFS_OP_RENAME: as it was called when that was asked; NULL: not known */
+	};
+	uint32_t written; /* RFS_OP_RESIZE: what write(2) returns */
 	atomic_bool answered;
-	char old_name[RFS_NAME_MAX + 1]; /* RFS_OP_REMOVE, RFS_OP_RENAME: as it was called when that was asked */
 };
+
+static bool has_old_name(const struct rfs_change *change)
+{
+	return change->operation == RFS_OP_REMOVE || change->operation == RFS_OP_RENAME;
+}
 
 /* The attributes of a contract's directory change with its size, which the kernel cannot know. Only attributes are dropped: that
  * takes no lock that a request under way could hold. */
@@ -46,11 +52,11 @@ static void refuse_for_space(struct rfs_change *change, const char *path)
 	uint64_t most = rfs_min(rfs_sum(r->old_size_bytes, r->available_bytes), RFS_BYTES_MAX);
 
 	if (r->old_size_bytes == 0)
-		rfs_refuse(change->fs, change->req, change->operation, -ENOSPC, path,
+		rfs_refuse(change->fs, change->wait.req, change->operation, -ENOSPC, path,
 			   "cannot reserve %" PRIu64 " bytes: %" PRIu64 " are available; write at most %" PRIu64,
 			   r->wanted_bytes, r->available_bytes, most);
 	else
-		rfs_refuse(change->fs, change->req, change->operation, -ENOSPC, path,
+		rfs_refuse(change->fs, change->wait.req, change->operation, -ENOSPC, path,
 			   "cannot grow from %" PRIu64 " to %" PRIu64 " bytes: %" PRIu64
 			   " more are available; write at most %" PRIu64,
 			   r->old_size_bytes, r->wanted_bytes, r->available_bytes, most);
@@ -60,7 +66,7 @@ static void refuse_for_storage(struct rfs_change *change, int error, const char 
 {
 	const char *why = change->request.why;
 
-	rfs_refuse(change->fs, change->req, change->operation, error, path,
+	rfs_refuse(change->fs, change->wait.req, change->operation, error, path,
 		   "the change could not be made, and nothing was changed (%s); see to the disk and try again",
 		   why ? why : strerror(-error));
 }
@@ -68,7 +74,7 @@ static void refuse_for_storage(struct rfs_change *change, int error, const char 
 static void refuse_change(struct rfs_change *change, int error, const char *path)
 {
 	struct rfs_fs *fs = change->fs;
-	fuse_req_t req = change->req;
+	fuse_req_t req = change->wait.req;
 
 	switch (error) {
 	case -ENOSPC:
@@ -134,11 +140,11 @@ static void reply(struct rfs_change *change, int error)
 	invalidate(change);
 	if (change->operation == RFS_OP_RESIZE) {
 		rfs_handle_note_written(fs, change->handle, (off_t) change->written);
-		fuse_reply_write(change->req, change->written);
+		fuse_reply_write(change->wait.req, change->written);
 	} else if (change->request.verb == RFS_CREATE) {
-		rfs_reply_contract(fs, change->req, change->request.created, false);
+		rfs_reply_contract(fs, change->wait.req, change->request.created, false);
 	} else {
-		fuse_reply_err(change->req, 0);
+		fuse_reply_err(change->wait.req, 0);
 	}
 }
 
@@ -165,7 +171,8 @@ static void note_unanswered(struct rfs_change *change, int error)
 		rfs_notice_inode(change->fs, rfs_ino_of(stat.id, true));
 		rfs_notice_inode(change->fs, rfs_ino_of(stat.id, false));
 	} else if (change->request.verb != RFS_SYNC) {
-		rfs_notice_name(change->fs, change->old_name);
+		if (has_old_name(change) && change->old_name)
+			rfs_notice_name(change->fs, change->old_name);
 		rfs_notice_name(change->fs, change->request.new_name);
 		rfs_contract_unref(change->request.created);
 	}
@@ -181,7 +188,10 @@ static void done(struct rfs_request *request, int error)
 	else
 		note_unanswered(change, error);
 	rfs_contract_unref(request->contract);
-	rfs_handle_put(fs, change->handle);
+	if (has_old_name(change))
+		free(change->old_name);
+	else
+		rfs_handle_put(fs, change->handle);
 	if (rfs_wait_end(fs, &change->wait))
 		free(change);
 	RFS_LOCK(&fs->changes_lock);
@@ -196,7 +206,7 @@ static void take_back(struct rfs_fs *fs, struct rfs_wait *wait, int error)
 
 	change->given_up = error;
 	if (!rfs_request_cancel(fs->reservations, &change->request) && claim(change))
-		fuse_reply_err(change->req, error);
+		fuse_reply_err(change->wait.req, error);
 }
 
 /* The thread that reads requests leads where nobody does, once another one reads: for one client that is alone. Where there
@@ -214,6 +224,14 @@ static void submit(struct rfs_change *change)
 	rfs_reservations_submit_and_lead(fs->reservations, &change->request, leads ? rfs_loop_hand_over : NULL, fs);
 }
 
+static char *name_of(struct rfs_contract *contract)
+{
+	char name[RFS_NAME_MAX + 1];
+
+	rfs_contract_name(contract, name);
+	return strdup(name);
+}
+
 static struct rfs_change *change_new(struct rfs_fs *fs, fuse_req_t req, enum rfs_operation operation, enum rfs_verb verb,
 				 struct rfs_contract *contract)
 {
@@ -228,10 +246,9 @@ static struct rfs_change *change_new(struct rfs_fs *fs, fuse_req_t req, enum rfs
 	change->request.contract = contract;
 	change->request.done = done;
 	change->fs = fs;
-	change->req = req;
 	change->operation = operation;
-	if (operation == RFS_OP_REMOVE || operation == RFS_OP_RENAME)
-		rfs_contract_name(contract, change->old_name);
+	if (has_old_name(change))
+		change->old_name = name_of(contract);
 	{
 		RFS_LOCK(&fs->changes_lock);
 		fs->changes++;
@@ -251,7 +268,7 @@ void rfs_change_resize(struct rfs_fs *fs, fuse_req_t req, struct rfs_handle *han
 	}
 	change->handle = handle;
 	change->request.size_bytes = size_bytes;
-	change->written = written;
+	change->written = (uint32_t) written;
 	submit(change);
 }
 

@@ -249,6 +249,9 @@ static void what_asks_a_storage_that_hangs_waits_and_nothing_else(void **state)
 	}
 }
 
+/* What a storage keeps stays until the process ends: to be found there, so that it does not look lost. */
+static struct rfs_fs *left_behind[2 * ASKING];
+
 /* Those that wait, many of each kind, and with or without a goodbye before: each gets one answer, an error. */
 static void the_session_ends_while_the_storage_hangs(void **state)
 {
@@ -267,6 +270,7 @@ static void the_session_ends_while_the_storage_hangs(void **state)
 			last = send_asking(&t, i % ASKING);
 		if (round < ASKING)
 			assert_int_equal(ask(&t, FUSE_DESTROY, 0, NULL, 0), 0);
+		left_behind[round] = t.wire.fs;
 		wire_hang_up(&t.wire);
 		while (wire_receive(&t.wire, 0, &reply)) {
 			if (reply.header.unique == 0)
