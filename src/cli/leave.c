@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * leave.c: the last thing that the process does. To close a file can wait for its storage, as FUSE asks it each time, and so can the
- * end of a process, which closes all that is open and cannot even be killed then. Invariant: a storage that does not answer
- * keeps no process that wants to end. Another one, which has the same table of open files, closes them: until it has
- * done so that table stays, and with it the locks on what is in it, and ending does not close anything.
+ * leave.c: the last thing that the process does. To close a file can wait for its storage, as FUSE asks it each time, and so
+ * can the end of a process, which closes all that is open and cannot even be killed then. Invariant: a storage that does
+ * not answer keeps no process that wants to end. Another one, which has the same table of open files, closes them: until
+ * it has done so that table stays, and with it the locks on what is in it, and ending does not close anything.
  */
 #include "cli/leave.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * notice.c: tells the kernel what changed without its having been answered so. Invariant: nothing else waits for it. To drop a name the
- * kernel takes the lock of the directory, which it holds from each request that changes one until that is answered.
+ * notice.c: tells the kernel what changed without its having been answered so. Invariant: nothing else waits for it. To drop a
+ * name the kernel takes the lock of the directory, which it holds from each request that changes one until that is
+ * answered.
  */
 #include "fs/internal.h"
 

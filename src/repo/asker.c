@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * asker.c: a process of its own that asks a file system how much it holds. Invariant: it holds nothing but the directory and its end of
- * a socket, and ends when the other end is closed; so it outlives the daemon only while it cannot be killed either.
+ * asker.c: a process of its own that asks a file system how much it holds. Invariant: it holds nothing but the directory and its
+ * end of a socket, and ends when the other end is closed; so it outlives the daemon only while it cannot be killed either.
  */
 #include "repo/asker.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * asker.h: a process of its own that asks a file system how much it holds. Who waits for FUSE, and for some network file systems, cannot
- * be killed until they answer, and a process cannot end before all of its threads have. So none of the daemon's asks.
+ * asker.h: a process of its own that asks a file system how much it holds. Who waits for FUSE, and for some network file
+ * systems, cannot be killed until they answer, and a process cannot end before all of its threads have. So none of the
+ * daemon's asks.
  */
 #ifndef RFS_REPO_ASKER_H
 #define RFS_REPO_ASKER_H

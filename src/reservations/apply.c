@@ -42,7 +42,8 @@ static const char wrong_totals[] =
 	"the record \"" RFS_KEY_TOTALS "\" does not match the contracts; unmount and run fsck.reservefs";
 
 /* The Datastore has failed before, and said why then. */
-static const char name_not_free[] = "the Datastore still holds a contract of that name that was removed, and could not delete it yet";
+static const char name_not_free[] =
+	"the Datastore still holds a contract of that name that was removed, and could not delete it yet";
 
 static void refuse_totals(struct rfs_request *request)
 {

@@ -3,8 +3,9 @@
  * growth.c: requests that need more space, until the storage of the Repo has said how much it has. Invariant: none is worked on
  * before the storage was asked anew since it came, and nothing else waits for a storage that does not answer.
  *
- * As long as it answers promptly, whoever turns asks it, and all requests are taken in their order. Where that takes too long the turn is taken from that thread and given
- * to another one, and for a while only a thread asks that is not needed for turning.
+ * As long as it answers promptly, whoever turns asks it, and all requests are taken in their order. Where that takes too long
+ * the turn is taken from that thread and given to another one, and for a while only a thread asks that is not needed for
+ * turning.
  */
 #include "reservations/internal.h"
 

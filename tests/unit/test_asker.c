@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* test_asker.c: a process that asks a file system, and what becomes of who waits for it when it hangs, dies, or is not to be had. */
+/*
+ * test_asker.c: a process that asks a file system, and what becomes of who waits for it when it hangs, dies, or is not to be had.
+ */
 #include "check.h"
 
 #include <dirent.h>

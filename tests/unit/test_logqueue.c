@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_logqueue.c: lines on their way to a reader who sleeps. The reader is the other end of a pipe. There is one queue a process, so
- * each test is a process of its own.
+ * test_logqueue.c: lines on their way to a reader who sleeps. The reader is the other end of a pipe. There is one queue a process,
+ * so each test is a process of its own.
  */
 #include "check.h"
 
