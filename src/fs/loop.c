@@ -104,17 +104,19 @@ void rfs_loop_hand_over(void *user)
 	give_over_locked(&fs->loop);
 }
 
+static void note_end(struct rfs_loop *loop, int error)
+{
+	RFS_LOCK(&loop->lock);
+
+	if (!atomic_load(&loop->ended))
+		loop->error = error;
+	atomic_store(&loop->ended, true);
+	pthread_cond_broadcast(&loop->reader_wanted);
+}
+
 static void end(struct rfs_fs *fs, int error)
 {
-	struct rfs_loop *loop = &fs->loop;
-
-	{
-		RFS_LOCK(&loop->lock);
-		if (!atomic_load(&loop->ended))
-			loop->error = error;
-		atomic_store(&loop->ended, true);
-		pthread_cond_broadcast(&loop->reader_wanted);
-	}
+	note_end(&fs->loop, error);
 	rfs_loop_wake_supervisor(fs);
 }
 
@@ -162,7 +164,7 @@ static void *loop_main(void *user)
 	while (rc == 0 && take_over(&fs->loop))
 		rc = read_requests(fs, &buffer);
 	free(buffer.mem);
-	if (rc != 0)
+	if (rc != 0 && !atomic_load(&fs->loop.ended))
 		end(fs, rc < 0 ? rc : 0);
 	RFS_LOCK(&fs->loop.lock);
 	if (reading)
@@ -302,6 +304,7 @@ static int serve(struct rfs_fs *fs, enum rfs_fs_end *ret_end)
 	bool told = rc == 0 && supervise(fs);
 
 	fuse_session_exit(fs->session);
+	note_end(&fs->loop, 0);
 	wait_for_readers(fs, rfs_now_ns() + PATIENCE_NS);
 	if (rc < 0)
 		return rc;

@@ -163,6 +163,41 @@ static void what_needs_no_space_goes_on_while_the_storage_hangs(void **state)
 	}
 }
 
+/* It finds out once it is its turn. */
+static void a_contract_can_be_removed_renamed_and_shrunk_while_it_waits_to_grow(void **state)
+{
+	struct rig_tower tower = RIG_TOWER_INIT;
+	struct rig_flight removed, renamed, shrunk;
+	struct rfs_contract *c, *d, *e;
+	struct rig rig;
+
+	(void) state;
+	rig_open(&rig, RIG_MEMORY, 10 * GIB);
+	c = rig_made(&rig, "c", 5);
+	d = rig_made(&rig, "d", 5);
+	e = rig_made(&rig, "e", 5);
+	hang(&rig);
+	submit_resize(&rig, &tower, &removed, c, GIB);
+	await_asked();
+	submit_resize(&rig, &tower, &renamed, d, 2 * GIB);
+	submit_resize(&rig, &tower, &shrunk, e, 3 * GIB);
+	assert_int_equal(rig_remove(&rig, c), 0);
+	assert_int_equal(rig_rename(&rig, d, "other"), 0);
+	assert_int_equal(rig_resize(&rig, e, 1), 0);
+	rig_expect_size(&rig, "e", 1);
+	go_on();
+	rig_await(&tower, 3);
+	assert_int_equal(removed.error, -ENODEV);
+	assert_int_equal(renamed.error, 0);
+	assert_int_equal(shrunk.error, 0);
+	rig_expect_size(&rig, "other", 2 * GIB);
+	rig_expect_sound(&rig, 5 * GIB, 2);
+	rfs_contract_unref(c);
+	rfs_contract_unref(d);
+	rfs_contract_unref(e);
+	assert_int_equal(rig_close(&rig), 0);
+}
+
 /* A shrinking one that came behind a growing one is answered behind it. */
 static void the_order_is_kept_where_the_storage_answers(void **state)
 {
@@ -657,6 +692,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_needs_no_space_goes_on_while_the_storage_hangs),
+		cmocka_unit_test(a_contract_can_be_removed_renamed_and_shrunk_while_it_waits_to_grow),
 		cmocka_unit_test(the_order_is_kept_where_the_storage_answers),
 		cmocka_unit_test(one_that_waits_can_be_taken_back),
 		cmocka_unit_test(to_close_waits_for_no_storage),
