@@ -170,8 +170,18 @@ int rfs_reservations_list(struct rfs_reservations *r, uint64_t after_id, rfs_lis
 
 void rfs_reservations_totals(struct rfs_reservations *r, struct rfs_totals *ret_totals);
 
-/* Asks the storage of the Repo how it is, which takes as long as that pleases. -EIO or another errno: it does not say. */
+/* Asks the storage of the Repo how it is, which takes as long as that pleases. -EIO or another errno: it does not say. A caller
+ * that others do not wait for holds `r` around it. */
 int rfs_reservations_measure(struct rfs_reservations *r);
+
+/* Keeps figures, totals and measuring usable until as many calls of rfs_reservations_let_go, also where
+ * rfs_reservations_close comes first: for a thread that the storage may keep beyond that. */
+void rfs_reservations_hold(struct rfs_reservations *r);
+void rfs_reservations_let_go(struct rfs_reservations *r);
+
+/* For who is about to close: where the storage of the Repo does not answer, requests that wait for it get -ESHUTDOWN. Whether
+ * that is so. */
+bool rfs_reservations_refuse_stalled(struct rfs_reservations *r);
 
 /* The Repo's figures by the last measurement, and the sums, all from one instant. */
 void rfs_reservations_figures(struct rfs_reservations *r, struct rfs_figures *ret_figures, struct rfs_totals *ret_totals);

@@ -5,6 +5,7 @@
  */
 #include "cli/daemon.h"
 #include "cli/delegate.h"
+#include "cli/leave.h"
 #include "cli/options.h"
 #include "cli/passed.h"
 #include "cli/service.h"
@@ -111,5 +112,6 @@ int main(int argc, char **argv)
 	int status = act(&options, &failure);
 	rfs_options_done(&options);
 	rfs_log_stop();
+	rfs_leave_files();
 	return status;
 }

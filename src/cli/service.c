@@ -328,7 +328,7 @@ static int mount_and_serve(struct service *s, struct rfs_failure *failure)
 	rfs_fuselog_hold();
 	r = rfs_fs_run(s->fs, &end);
 	rfs_notify("STOPPING=1");
-	if (!rfs_watchdog_stop(s->watchdog) && r == 0)
+	if (!rfs_watchdog_stop(s->watchdog, r == -ETIMEDOUT ? 0 : RFS_CLOSE_PATIENCE_SECONDS) && r == 0)
 		r = -ETIMEDOUT;
 	if (r == -ETIMEDOUT)
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, r,
@@ -372,6 +372,8 @@ static int close_all(struct service *s, int r, struct rfs_failure *failure)
 		rfs_log_set_syslog(true);
 	rfs_notices_release(&s->notices);
 	rfs_mountpoint_done(&s->mountpoint);
+	/* Its disk may hang: its files are closed with the process. */
+	s->node.lock_fd = s->node.state_fd = s->node.fd = -1;
 	rfs_node_done(&s->node);
 	return r;
 }

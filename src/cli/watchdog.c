@@ -123,6 +123,7 @@ static bool end(struct rfs_watchdog *w)
 static void *run(void *user)
 {
 	struct rfs_watchdog *w = user;
+	struct rfs_reservations *r = w->reservations;
 	int last = 0;
 
 	do {
@@ -143,7 +144,19 @@ static void *run(void *user)
 		pthread_detach(pthread_self());
 		free_watchdog(w);
 	}
+	rfs_reservations_let_go(r);
 	return NULL;
+}
+
+static int start_thread(struct rfs_watchdog *w)
+{
+	int rc;
+
+	rfs_reservations_hold(w->reservations);
+	rc = rfs_thread_start(&w->thread, run, w);
+	if (rc < 0)
+		rfs_reservations_let_go(w->reservations);
+	return rc;
 }
 
 static int new_watchdog(struct rfs_reservations *reservations, struct rfs_watchdog **ret_watchdog)
@@ -177,7 +190,7 @@ int rfs_watchdog_start(struct rfs_reservations *reservations, struct rfs_watchdo
 	}
 	if (!wanted_ns())
 		report(reservations, false);
-	else if (!(rc = new_watchdog(reservations, &w)) && (rc = rfs_thread_start(&w->thread, run, w)) < 0)
+	else if (!(rc = new_watchdog(reservations, &w)) && (rc = start_thread(w)) < 0)
 		free_watchdog(w);
 	if (!rc)
 		*ret_watchdog = w;
@@ -185,9 +198,9 @@ int rfs_watchdog_start(struct rfs_reservations *reservations, struct rfs_watchdo
 }
 
 /* Whether it has let go of the Reservations, and whether it has ended. */
-static bool stop(struct rfs_watchdog *w, bool *ret_ended)
+static bool stop(struct rfs_watchdog *w, int patience_seconds, bool *ret_ended)
 {
-	int64_t until = rfs_now_ns() + RFS_CLOSE_PATIENCE_SECONDS * RFS_NS_A_SECOND;
+	int64_t until = rfs_now_ns() + patience_seconds * RFS_NS_A_SECOND;
 	int64_t soon = rfs_now_ns() + RFS_STALL_MS * RFS_NS_A_MS;
 	RFS_LOCK(&w->lock);
 
@@ -202,13 +215,13 @@ static bool stop(struct rfs_watchdog *w, bool *ret_ended)
 	return !w->using;
 }
 
-bool rfs_watchdog_stop(struct rfs_watchdog *watchdog)
+bool rfs_watchdog_stop(struct rfs_watchdog *watchdog, int patience_seconds)
 {
 	bool ended, free_of_use;
 
 	if (!watchdog)
 		return true;
-	free_of_use = stop(watchdog, &ended);
+	free_of_use = stop(watchdog, patience_seconds, &ended);
 	if (ended) {
 		pthread_join(watchdog->thread, NULL);
 		free_watchdog(watchdog);

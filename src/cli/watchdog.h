@@ -17,8 +17,8 @@ struct rfs_watchdog;
  */
 int rfs_watchdog_start(struct rfs_reservations *reservations, struct rfs_watchdog **ret_watchdog);
 
-/* Ends it. Whether it has let go of `reservations`, which it does unless the Datastore keeps it for as long as
- * RFS_CLOSE_PATIENCE_SECONDS. A storage of the Repo that does not answer is not waited for. */
-bool rfs_watchdog_stop(struct rfs_watchdog *watchdog);
+/* Ends it. Whether it has let go of the Datastore, which it does unless that keeps it for as long as `patience_seconds`. A storage
+ * of the Repo that does not answer is not waited for. */
+bool rfs_watchdog_stop(struct rfs_watchdog *watchdog, int patience_seconds);
 
 #endif

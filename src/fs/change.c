@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * change.c: from a FUSE request to a request to Reservations, and back. Invariant: every change is answered exactly once, by
- * done(), which also tells the kernel to drop what it keeps of the contract before whoever asked goes on.
+ * change.c: from a FUSE request to a request to Reservations, and back. Invariant: every change is answered exactly once: by
+ * done(), which also tells the kernel to drop what it keeps of the contract before whoever asked goes on; or at once, where
+ * that one is being killed, and then the kernel is told once it is done.
  */
 #include "fs/internal.h"
 
@@ -18,11 +19,20 @@ struct rfs_change {
 	struct rfs_wait wait; /* first */
 	struct rfs_request request;
 	struct rfs_fs *fs;
-	fuse_req_t req;
 	enum rfs_operation operation;
-	struct rfs_handle *handle; /* RFS_OP_RESIZE: what is written through; held */
-	size_t written;            /* and what write(2) returns */
+	int given_up; /* the errno of one that was taken back */
+	union {
+		struct rfs_handle *handle; /* RFS_OP_RESIZE: what is written through; held */
+		char *old_name;            /* RFS_OP_REMOVE, RFS_OP_RENAME: as it was called when that was asked; NULL: not known */
+	};
+	uint32_t written; /* RFS_OP_RESIZE: what write(2) returns */
+	atomic_bool answered;
 };
+
+static bool has_old_name(const struct rfs_change *change)
+{
+	return change->operation == RFS_OP_REMOVE || change->operation == RFS_OP_RENAME;
+}
 
 /* The attributes of a contract's directory change with its size, which the kernel cannot know. Only attributes are dropped: that
  * takes no lock that a request under way could hold. */
@@ -42,11 +52,11 @@ static void refuse_for_space(struct rfs_change *change, const char *path)
 	uint64_t most = rfs_min(rfs_sum(r->old_size_bytes, r->available_bytes), RFS_BYTES_MAX);
 
 	if (r->old_size_bytes == 0)
-		rfs_refuse(change->fs, change->req, change->operation, -ENOSPC, path,
+		rfs_refuse(change->fs, change->wait.req, change->operation, -ENOSPC, path,
 			   "cannot reserve %" PRIu64 " bytes: %" PRIu64 " are available; write at most %" PRIu64,
 			   r->wanted_bytes, r->available_bytes, most);
 	else
-		rfs_refuse(change->fs, change->req, change->operation, -ENOSPC, path,
+		rfs_refuse(change->fs, change->wait.req, change->operation, -ENOSPC, path,
 			   "cannot grow from %" PRIu64 " to %" PRIu64 " bytes: %" PRIu64
 			   " more are available; write at most %" PRIu64,
 			   r->old_size_bytes, r->wanted_bytes, r->available_bytes, most);
@@ -56,7 +66,7 @@ static void refuse_for_storage(struct rfs_change *change, int error, const char 
 {
 	const char *why = change->request.why;
 
-	rfs_refuse(change->fs, change->req, change->operation, error, path,
+	rfs_refuse(change->fs, change->wait.req, change->operation, error, path,
 		   "the change could not be made, and nothing was changed (%s); see to the disk and try again",
 		   why ? why : strerror(-error));
 }
@@ -64,7 +74,7 @@ static void refuse_for_storage(struct rfs_change *change, int error, const char 
 static void refuse_change(struct rfs_change *change, int error, const char *path)
 {
 	struct rfs_fs *fs = change->fs;
-	fuse_req_t req = change->req;
+	fuse_req_t req = change->wait.req;
 
 	switch (error) {
 	case -ENOSPC:
@@ -87,7 +97,7 @@ static void refuse_change(struct rfs_change *change, int error, const char *path
 		rfs_refuse(fs, req, change->operation, error, path, "out of memory, nothing was changed; try again");
 		return;
 	case -ECANCELED:
-		fuse_reply_err(req, EINTR);
+		fuse_reply_err(req, change->given_up);
 		return;
 	case -EOVERFLOW:
 		rfs_refuse(fs, req, change->operation, -ENOSPC, path, "all contract ids are used up; make a new Repo");
@@ -130,11 +140,11 @@ static void reply(struct rfs_change *change, int error)
 	invalidate(change);
 	if (change->operation == RFS_OP_RESIZE) {
 		rfs_handle_note_written(fs, change->handle, (off_t) change->written);
-		fuse_reply_write(change->req, change->written);
+		fuse_reply_write(change->wait.req, change->written);
 	} else if (change->request.verb == RFS_CREATE) {
-		rfs_reply_contract(fs, change->req, change->request.created, false);
+		rfs_reply_contract(fs, change->wait.req, change->request.created, false);
 	} else {
-		fuse_reply_err(change->req, 0);
+		fuse_reply_err(change->wait.req, 0);
 	}
 }
 
@@ -143,14 +153,45 @@ static struct rfs_change *change_of(struct rfs_request *request)
 	return (struct rfs_change *) ((char *) request - offsetof(struct rfs_change, request));
 }
 
+/* Whether the caller is to answer. Once. */
+static bool claim(struct rfs_change *change)
+{
+	return !atomic_exchange(&change->answered, true);
+}
+
+/* Whoever asked was killed, and the kernel has been told that nothing came of it; but something did. */
+static void note_unanswered(struct rfs_change *change, int error)
+{
+	struct rfs_contract_stat stat;
+
+	rfs_metrics_count(change->fs, change->operation, error);
+	rfs_note_event(change->fs);
+	if (change->request.verb == RFS_RESIZE) {
+		(void) rfs_contract_stat(change->request.contract, &stat);
+		rfs_notice_inode(change->fs, rfs_ino_of(stat.id, true));
+		rfs_notice_inode(change->fs, rfs_ino_of(stat.id, false));
+	} else if (change->request.verb != RFS_SYNC) {
+		if (has_old_name(change) && change->old_name)
+			rfs_notice_name(change->fs, change->old_name);
+		rfs_notice_name(change->fs, change->request.new_name);
+		rfs_contract_unref(change->request.created);
+	}
+}
+
 static void done(struct rfs_request *request, int error)
 {
 	struct rfs_change *change = change_of(request);
 	struct rfs_fs *fs = change->fs;
 
-	reply(change, error);
+	if (claim(change))
+		reply(change, error);
+	else
+		note_unanswered(change, error);
 	rfs_contract_unref(request->contract);
-	rfs_handle_put(fs, change->handle);
+	if (has_old_name(change))
+		free(change->old_name);
+	else
+		rfs_handle_put(fs, change->handle);
 	if (rfs_wait_end(fs, &change->wait))
 		free(change);
 	RFS_LOCK(&fs->changes_lock);
@@ -159,10 +200,13 @@ static void done(struct rfs_request *request, int error)
 	pthread_cond_broadcast(&fs->changes_done);
 }
 
-/* The client is being killed. */
-static bool take_back(struct rfs_fs *fs, struct rfs_wait *wait)
+static void take_back(struct rfs_fs *fs, struct rfs_wait *wait, int error)
 {
-	return rfs_request_cancel(fs->reservations, &((struct rfs_change *) wait)->request);
+	struct rfs_change *change = (struct rfs_change *) wait;
+
+	change->given_up = error;
+	if (!rfs_request_cancel(fs->reservations, &change->request) && claim(change))
+		fuse_reply_err(change->wait.req, error);
 }
 
 /* The thread that reads requests leads where nobody does, once another one reads: for one client that is alone. Where there
@@ -180,6 +224,14 @@ static void submit(struct rfs_change *change)
 	rfs_reservations_submit_and_lead(fs->reservations, &change->request, leads ? rfs_loop_hand_over : NULL, fs);
 }
 
+static char *name_of(struct rfs_contract *contract)
+{
+	char name[RFS_NAME_MAX + 1];
+
+	rfs_contract_name(contract, name);
+	return strdup(name);
+}
+
 static struct rfs_change *change_new(struct rfs_fs *fs, fuse_req_t req, enum rfs_operation operation, enum rfs_verb verb,
 				 struct rfs_contract *contract)
 {
@@ -194,8 +246,9 @@ static struct rfs_change *change_new(struct rfs_fs *fs, fuse_req_t req, enum rfs
 	change->request.contract = contract;
 	change->request.done = done;
 	change->fs = fs;
-	change->req = req;
 	change->operation = operation;
+	if (has_old_name(change))
+		change->old_name = name_of(contract);
 	{
 		RFS_LOCK(&fs->changes_lock);
 		fs->changes++;
@@ -215,7 +268,7 @@ void rfs_change_resize(struct rfs_fs *fs, fuse_req_t req, struct rfs_handle *han
 	}
 	change->handle = handle;
 	change->request.size_bytes = size_bytes;
-	change->written = written;
+	change->written = (uint32_t) written;
 	submit(change);
 }
 
@@ -276,17 +329,31 @@ size_t rfs_changes_count(struct rfs_fs *fs)
 	return fs->changes;
 }
 
-bool rfs_changes_wait(struct rfs_fs *fs)
+/* Until all are answered, or for a moment. How many are not, and how many were. */
+static size_t wait_a_moment(struct rfs_fs *fs, uint64_t *ret_answers)
 {
+	int64_t until = rfs_now_ns() + RFS_STALL_MS * RFS_NS_A_MS;
 	RFS_LOCK(&fs->changes_lock);
 
-	while (fs->changes > 0) {
-		uint64_t before = fs->answers;
-		int64_t until = rfs_now_ns() + RFS_CLOSE_PATIENCE_SECONDS * RFS_NS_A_SECOND;
+	while (fs->changes > 0 && rfs_cond_wait_until(&fs->changes_done, &fs->changes_lock, until))
+		;
+	*ret_answers = fs->answers;
+	return fs->changes;
+}
 
-		while (fs->changes > 0 && fs->answers == before)
-			if (!rfs_cond_wait_until(&fs->changes_done, &fs->changes_lock, until))
-				return fs->changes == 0;
+bool rfs_changes_wait(struct rfs_fs *fs)
+{
+	const int64_t patience = RFS_CLOSE_PATIENCE_SECONDS * RFS_NS_A_SECOND;
+	int64_t until = rfs_now_ns() + patience;
+	uint64_t answers, before = 0;
+
+	while (wait_a_moment(fs, &answers) > 0) {
+		(void) rfs_reservations_refuse_stalled(fs->reservations);
+		if (answers != before)
+			until = rfs_now_ns() + patience;
+		else if (rfs_now_ns() > until)
+			return false;
+		before = answers;
 	}
 	return true;
 }

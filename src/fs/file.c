@@ -28,11 +28,12 @@ static void answer_attributes(struct rfs_fs *fs, struct rfs_job *job)
 		fuse_reply_attr(job->req, &st, timeout);
 }
 
+/* Of `capacity` only a file system that changes its size makes another one. */
 static void measure(struct rfs_fs *fs, struct rfs_job *job)
 {
 	if (!job)
 		return;
-	job->known_will_do = job->ino == RFS_INO_CAPACITY;
+	job->known_will_do |= job->ino == RFS_INO_CAPACITY;
 	rfs_job_measure(fs, job);
 }
 
@@ -86,11 +87,17 @@ static bool is_length_of_value(struct rfs_fs *fs, fuse_ino_t ino, off_t length, 
 	return is;
 }
 
+/* Tools that create a file set the mode again that they have just asked for, with it open. The kernel does not say through what. */
+static bool is_mode(struct rfs_fs *fs, fuse_ino_t ino, mode_t wanted, mode_t now)
+{
+	return ((wanted ^ now) & 07777) == 0 || (rfs_ino_is_size(ino) && rfs_handles_created(fs, ino, wanted));
+}
+
 /* What is asked for must be what is there: 0, or the errno for what is not, and why. */
 static int check_attributes(struct rfs_fs *fs, fuse_ino_t ino, const struct stat *now, const struct stat *wanted, int to_set,
 			    const struct fuse_file_info *fi, const char **ret_why)
 {
-	if ((to_set & FUSE_SET_ATTR_MODE) && ((wanted->st_mode ^ now->st_mode) & 07777)) {
+	if ((to_set & FUSE_SET_ATTR_MODE) && !is_mode(fs, ino, wanted->st_mode, now->st_mode)) {
 		*ret_why = "the mode is fixed; leave it as it is";
 		return -EPERM;
 	}
@@ -137,8 +144,21 @@ static void set_open_flags(struct fuse_file_info *fi)
 	fi->noflush = 1;
 }
 
+bool rfs_refuse_flags(struct rfs_fs *fs, fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi)
+{
+	bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
+
+	if (!rfs_ino_is_contract(ino) && (writes || (fi->flags & O_TRUNC)))
+		refuse_node(fs, req, ino, -EACCES, read_only);
+	else if (writes && (fi->flags & O_APPEND))
+		refuse_node(fs, req, ino, -EINVAL, "a size is replaced, never appended to; open without O_APPEND (use > rather than >>)");
+	else
+		return false;
+	return true;
+}
+
 /* The name that unlinking has hidden, or that somebody else has just created. */
-void rfs_open_created(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, struct fuse_file_info *fi)
+void rfs_open_created(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, mode_t mode, struct fuse_file_info *fi)
 {
 	struct fuse_entry_param entry;
 	fuse_ino_t ino;
@@ -156,6 +176,7 @@ void rfs_open_created(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *co
 		fuse_reply_err(req, -rc);
 		return;
 	}
+	rfs_handle_note_created(fs, fi->fh, mode);
 	set_open_flags(fi);
 	rfs_unhide(fs, ino);
 	rfs_contract_pin(contract);
@@ -169,7 +190,6 @@ void rfs_open_created(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *co
 void rfs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct rfs_fs *fs = rfs_fs_of(req);
-	bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
 	struct rfs_contract *c = NULL;
 	int rc = 0;
 
@@ -177,14 +197,8 @@ void rfs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, EISDIR);
 		return;
 	}
-	if (!rfs_ino_is_contract(ino) && (writes || (fi->flags & O_TRUNC))) {
-		refuse_node(fs, req, ino, -EACCES, read_only);
+	if (rfs_refuse_flags(fs, req, ino, fi))
 		return;
-	}
-	if (writes && (fi->flags & O_APPEND)) {
-		refuse_node(fs, req, ino, -EINVAL, "a size is replaced, never appended to; open without O_APPEND (use > rather than >>)");
-		return;
-	}
 	if (rfs_ino_is_contract(ino))
 		rc = rfs_node_contract(fs, ino, &c);
 	if (rc == 0)
@@ -409,12 +423,16 @@ static void answer_statfs(struct rfs_fs *fs, struct rfs_job *job)
 	fuse_reply_statfs(job->req, &st);
 }
 
+/* Who asks for the space asks at the mount point. At directories below it, tools that walk through a tree want to know its type:
+ * rm -r must not wait for the storage of the Repo. */
 void rfs_op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct rfs_fs *fs = rfs_fs_of(req);
+	struct rfs_job *job = rfs_job_new(fs, req, answer_statfs, RFS_INO_ROOT, "");
 
-	(void) ino;
-	measure(fs, rfs_job_new(fs, req, answer_statfs, RFS_INO_ROOT, ""));
+	if (job)
+		job->known_will_do = ino == RFS_INO_RESERVATIONS || rfs_ino_is_contract(ino);
+	measure(fs, job);
 }
 
 void rfs_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi)

@@ -78,7 +78,7 @@ static int read_options(struct fuse_args *args, struct rfs_fs *fs)
 {
 	static const struct fuse_opt options[] = {
 		{ "max_read=%u", offsetof(struct rfs_fs, max_read_bytes), 0 },
-		FUSE_OPT_KEY("max_read=", FUSE_OPT_KEY_KEEP),
+		{ "max_read=", (unsigned long) -1U, FUSE_OPT_KEY_KEEP }, /* FUSE_OPT_KEY, in types that clang does not mind */
 		FUSE_OPT_END,
 	};
 
@@ -106,6 +106,7 @@ int rfs_fs_new(struct fuse_args *args, const struct rfs_fs_options *options, str
 	pthread_mutex_init(&fs->hidden_lock, NULL);
 	rfs_worker_init(&fs->look_ups, fs);
 	rfs_worker_init(&fs->measurements, fs);
+	rfs_worker_init(&fs->notices, fs);
 	rfs_waits_init(&fs->waits);
 	rfs_changes_init(fs);
 	fs->pool = strdup(options->pool);
@@ -159,7 +160,7 @@ int rfs_fs_attach(struct rfs_fs *fs, int fd)
 	return rc < 0 ? rc : 0;
 }
 
-/* Ends what was started, the last first. What waits for the storage of the Repo is not waited for: it does not change anything. */
+/* Ends what was started. What waits for the storage of the Repo is not waited for: it does not change anything. */
 static int stop(struct rfs_fs *fs)
 {
 	int rc = 0;
@@ -168,6 +169,12 @@ static int stop(struct rfs_fs *fs)
 		rc = -ETIMEDOUT;
 	if (!rfs_worker_stop(&fs->measurements, RFS_STALL_MS * RFS_NS_A_MS) || rc < 0)
 		fs->left_behind = true;
+	if (!rfs_loop_join(fs))
+		fs->left_behind = true;
+	if (!rfs_worker_stop(&fs->notices, RFS_STALL_MS * RFS_NS_A_MS))
+		fs->left_behind = true;
+	if (fs->left_behind)
+		rfs_waits_leave(fs);
 	rfs_measuring_done(fs);
 	return rc;
 }
@@ -181,6 +188,8 @@ int rfs_fs_run(struct rfs_fs *fs, enum rfs_fs_end *ret_end)
 	rc = rfs_worker_start(&fs->look_ups);
 	if (rc == 0)
 		rc = rfs_worker_start(&fs->measurements);
+	if (rc == 0)
+		rc = rfs_worker_start(&fs->notices);
 	if (rc == 0)
 		rc = rfs_loop_run(fs, ret_end);
 	stopped = stop(fs);
@@ -227,6 +236,7 @@ void rfs_fs_free(struct rfs_fs *fs)
 	rfs_refusals_free(fs);
 	rfs_changes_done(fs);
 	rfs_waits_done(&fs->waits);
+	rfs_worker_done(&fs->notices);
 	rfs_worker_done(&fs->measurements);
 	rfs_worker_done(&fs->look_ups);
 	pthread_mutex_destroy(&fs->hidden_lock);

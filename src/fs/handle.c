@@ -120,6 +120,29 @@ off_t rfs_handle_written(struct rfs_fs *fs, struct rfs_handle *handle)
 	return handle->written_bytes;
 }
 
+void rfs_handle_note_created(struct rfs_fs *fs, uint64_t fh, mode_t mode)
+{
+	struct rfs_handle *h;
+	RFS_LOCK(&fs->handles_lock);
+
+	HASH_FIND(hh, fs->handles, &fh, sizeof fh, h);
+	if (h) {
+		h->created = true;
+		h->mode = mode & 07777;
+	}
+}
+
+bool rfs_handles_created(struct rfs_fs *fs, fuse_ino_t ino, mode_t mode)
+{
+	struct rfs_handle *h, *next;
+	RFS_LOCK(&fs->handles_lock);
+
+	HASH_ITER(hh, fs->handles, h, next)
+		if (h->created && h->ino == ino && h->mode == (mode & 07777))
+			return true;
+	return false;
+}
+
 void rfs_handles_free(struct rfs_fs *fs)
 {
 	struct rfs_handle *h, *next;

@@ -68,8 +68,8 @@ struct rfs_hidden;
 struct rfs_wait {
 	fuse_req_t req;
 	pid_t client; /* its thread */
-	/* Answers the request with EINTR, if nothing was begun for it; by the supervisor, while the client is being killed. */
-	bool (*give_up)(struct rfs_fs *fs, struct rfs_wait *wait);
+	/* Answers the request with `error`. By the supervisor: the client is being killed, or all is left. */
+	void (*give_up)(struct rfs_fs *fs, struct rfs_wait *wait, int error);
 	uintptr_t number; /* never reused: by it an interruption finds the request, or that it is gone */
 	/* Guarded by rfs_waits.lock. */
 	LIST_ENTRY(rfs_wait) link;
@@ -77,7 +77,7 @@ struct rfs_wait {
 	bool interrupted; /* on that list */
 	bool looking;     /* the supervisor uses it */
 	bool over;        /* rfs_wait_end was called */
-	unsigned round;
+	unsigned round;   /* in which it was looked at last */
 };
 
 struct rfs_waits {
@@ -85,7 +85,8 @@ struct rfs_waits {
 	uintptr_t last_number;
 	LIST_HEAD(, rfs_wait) lists[RFS_WAIT_LISTS]; /* by number */
 	TAILQ_HEAD(, rfs_wait) interrupted;
-	unsigned round; /* the supervisor's */
+	unsigned round;   /* the supervisor's */
+	atomic_bool told; /* it is to look */
 };
 
 /* A request whose answer must be waited for. */
@@ -96,7 +97,7 @@ struct rfs_job {
 	void (*run)(struct rfs_fs *fs, struct rfs_job *job);
 	void (*then)(struct rfs_fs *fs, struct rfs_job *job); /* measure.c: run, once it is measured */
 	int error; /* of that */
-	fuse_req_t req;
+	fuse_req_t req; /* NULL: nobody asks */
 	uid_t uid; /* who asks */
 	pid_t pid;
 	fuse_ino_t ino;
@@ -115,7 +116,7 @@ struct rfs_worker {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	STAILQ_HEAD(, rfs_job) jobs; /* lock */
-	bool stop, running;          /* lock */
+	bool stop, running, left;    /* lock */
 	bool started;
 	pthread_t thread;
 };
@@ -140,8 +141,9 @@ struct rfs_loop {
 	pthread_t reader;  /* if so */
 	struct rfs_crew crew;
 	unsigned waiting;  /* threads that wait to be it */
-	unsigned threads;  /* that are not kept by the storage of the Repo */
+	unsigned threads;  /* that are not kept by the storage of the Repo while they read */
 	unsigned kept;     /* that are */
+	unsigned leading;  /* of `threads`: write, and may be kept by it there */
 	int error;         /* why the session ended */
 	atomic_bool ended;
 	atomic_bool greeted; /* the kernel and libfuse have agreed */
@@ -178,6 +180,7 @@ struct rfs_fs {
 
 	struct rfs_worker look_ups;     /* may wait for the Datastore */
 	struct rfs_worker measurements; /* may wait for the storage of the Repo */
+	struct rfs_worker notices;      /* may wait for the kernel */
 	struct rfs_stall measuring;     /* of the reading thread, which measures as long as the storage is quick to answer */
 	_Atomic int64_t slow_until_ns;  /* CLOCK_MONOTONIC; until then the worker does */
 	_Atomic(struct rfs_job *) measuring_job;
@@ -266,6 +269,8 @@ struct rfs_handle {
 	char *text; /* the snapshot that reads continue, NULL before the first */
 	size_t length, room;
 	off_t written_bytes; /* where the value that was last written through it ended; 0: none was */
+	bool created;        /* it was opened by who created the file, and asked for this mode then */
+	mode_t mode;
 };
 /* Takes over the caller's reference to `contract`, also when it fails. */
 int rfs_handle_open(struct rfs_fs *fs, fuse_ino_t ino, struct rfs_contract *contract, uint64_t *ret_fh);
@@ -280,6 +285,9 @@ bool rfs_handle_has_text(struct rfs_fs *fs, struct rfs_handle *handle);
 size_t rfs_handle_copy(struct rfs_fs *fs, struct rfs_handle *handle, off_t offset, size_t size, char *ret_data);
 void rfs_handle_note_written(struct rfs_fs *fs, struct rfs_handle *handle, off_t end);
 off_t rfs_handle_written(struct rfs_fs *fs, struct rfs_handle *handle);
+void rfs_handle_note_created(struct rfs_fs *fs, uint64_t fh, mode_t mode);
+/* Whether somebody who created the file with that mode has it open. */
+bool rfs_handles_created(struct rfs_fs *fs, fuse_ino_t ino, mode_t mode);
 void rfs_handles_free(struct rfs_fs *fs);
 
 /* hidden.c: files that were unlinked, which hides their name for a while. Any thread. */
@@ -292,17 +300,19 @@ void rfs_hidden_free(struct rfs_fs *fs);
 void rfs_waits_init(struct rfs_waits *waits);
 void rfs_waits_done(struct rfs_waits *waits);
 void rfs_wait_begin(struct rfs_fs *fs, struct rfs_wait *wait, fuse_req_t req,
-		    bool (*give_up)(struct rfs_fs *fs, struct rfs_wait *wait));
+		    void (*give_up)(struct rfs_fs *fs, struct rfs_wait *wait, int error));
 /* The request is answered. Whether the caller is to free what it is a part of. */
 bool rfs_wait_end(struct rfs_fs *fs, struct rfs_wait *wait);
 /* The supervisor's: lets go of clients that are being killed. Whether there is any that got a signal. */
 bool rfs_waits_look(struct rfs_fs *fs);
+/* And of all, at the end, with EIO. */
+void rfs_waits_leave(struct rfs_fs *fs);
 
 /* worker.c: threads that may wait */
 int rfs_worker_init(struct rfs_worker *worker, struct rfs_fs *fs);
 void rfs_worker_done(struct rfs_worker *worker);
 int rfs_worker_start(struct rfs_worker *worker);
-/* Whether it has ended; false: what it waits for has not come for as long as it was given. */
+/* Whether it has ended; false: what it waits for has not come for as long as it was given, and no further job is run when it does. */
 bool rfs_worker_stop(struct rfs_worker *worker, int64_t patience_ns);
 /* Queues the job. */
 void rfs_worker_submit(struct rfs_worker *worker, struct rfs_job *job);
@@ -318,6 +328,10 @@ void rfs_job_free(struct rfs_fs *fs, struct rfs_job *job);
 void rfs_job_look_up(struct rfs_fs *fs, fuse_req_t req, void (*run)(struct rfs_fs *, struct rfs_job *), fuse_ino_t ino,
 		     const char *name, size_t size, off_t offset, bool plus);
 
+/* notice.c: tells the kernel to look anew, by a thread that it may keep waiting. Any thread. */
+void rfs_notice_inode(struct rfs_fs *fs, fuse_ino_t ino);
+void rfs_notice_name(struct rfs_fs *fs, const char *name); /* in `reservations`; "": none */
+
 /* measure.c: what only the storage of the Repo knows */
 int rfs_measuring_init(struct rfs_fs *fs);
 void rfs_measuring_done(struct rfs_fs *fs);
@@ -328,6 +342,8 @@ void rfs_job_measure(struct rfs_fs *fs, struct rfs_job *job);
 void rfs_loop_init(struct rfs_loop *loop);
 void rfs_loop_done(struct rfs_loop *loop);
 int rfs_loop_run(struct rfs_fs *fs, enum rfs_fs_end *ret_end);
+/* Waits for those that lead, once all changes are answered, and lets go of all. False: the disk keeps some. */
+bool rfs_loop_join(struct rfs_fs *fs);
 /* Whether the calling thread is the one that reads. */
 bool rfs_loop_is_reading(void);
 /* That one may let another thread go on reading; there is one. */
@@ -395,8 +411,10 @@ void rfs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t m
 
 /* What the kernel is told of a contract's directory or `size`. directory.c */
 int rfs_fill_entry(struct rfs_fs *fs, struct rfs_contract *contract, bool size, struct fuse_entry_param *ret_entry);
+/* Whether the file cannot be opened in that way, and the request has been refused. file.c */
+bool rfs_refuse_flags(struct rfs_fs *fs, fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi);
 /* Opens `size`, which was asked to be created, and takes over the reference. file.c */
-void rfs_open_created(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, struct fuse_file_info *fi);
+void rfs_open_created(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, mode_t mode, struct fuse_file_info *fi);
 /* Replies with a contract's directory or `size`, which the kernel then knows. directory.c */
 void rfs_reply_contract(struct rfs_fs *fs, fuse_req_t req, struct rfs_contract *contract, bool size);
 static inline struct rfs_fs *rfs_fs_of(fuse_req_t req)

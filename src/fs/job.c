@@ -5,15 +5,12 @@
 #include <errno.h>
 #include <string.h>
 
-static bool give_up(struct rfs_fs *fs, struct rfs_wait *wait)
+static void give_up(struct rfs_fs *fs, struct rfs_wait *wait, int error)
 {
 	struct rfs_job *job = (struct rfs_job *) wait;
 
-	(void) fs;
-	if (atomic_exchange(&job->answered, true))
-		return false;
-	fuse_reply_err(job->req, EINTR);
-	return true;
+	if (rfs_job_claim(fs, job))
+		fuse_reply_err(job->req, error);
 }
 
 struct rfs_job *rfs_job_new(struct rfs_fs *fs, fuse_req_t req, void (*run)(struct rfs_fs *, struct rfs_job *), fuse_ino_t ino,
@@ -43,7 +40,7 @@ bool rfs_job_claim(struct rfs_fs *fs, struct rfs_job *job)
 
 void rfs_job_free(struct rfs_fs *fs, struct rfs_job *job)
 {
-	if (rfs_wait_end(fs, &job->wait))
+	if (!job->req || rfs_wait_end(fs, &job->wait))
 		free(job);
 }
 

@@ -32,8 +32,8 @@
 #define NUDGE SIGRTMIN
 #define WAKE (SIGRTMIN + 1)
 
-/* Whether this thread is the one that reads. */
-static _Thread_local bool reading;
+/* Whether this thread is the one that reads, or one that was and writes now. */
+static _Thread_local bool reading, leading;
 
 void rfs_loop_init(struct rfs_loop *loop)
 {
@@ -65,11 +65,18 @@ bool rfs_loop_has_other(struct rfs_fs *fs)
 	return fs->loop.waiting > 0;
 }
 
+static void end_leading_locked(struct rfs_loop *loop)
+{
+	loop->leading -= leading;
+	leading = false;
+}
+
 /* False: there is nothing to read any more. */
 static bool take_over(struct rfs_loop *loop)
 {
 	RFS_LOCK(&loop->lock);
 
+	end_leading_locked(loop);
 	loop->waiting++;
 	while (loop->has_reader && !atomic_load(&loop->ended))
 		pthread_cond_wait(&loop->reader_wanted, &loop->lock);
@@ -92,20 +99,24 @@ void rfs_loop_hand_over(void *user)
 	RFS_LOCK(&fs->loop.lock);
 
 	reading = false;
+	leading = true;
+	fs->loop.leading++;
 	give_over_locked(&fs->loop);
+}
+
+static void note_end(struct rfs_loop *loop, int error)
+{
+	RFS_LOCK(&loop->lock);
+
+	if (!atomic_load(&loop->ended))
+		loop->error = error;
+	atomic_store(&loop->ended, true);
+	pthread_cond_broadcast(&loop->reader_wanted);
 }
 
 static void end(struct rfs_fs *fs, int error)
 {
-	struct rfs_loop *loop = &fs->loop;
-
-	{
-		RFS_LOCK(&loop->lock);
-		if (!atomic_load(&loop->ended))
-			loop->error = error;
-		atomic_store(&loop->ended, true);
-		pthread_cond_broadcast(&loop->reader_wanted);
-	}
+	note_end(&fs->loop, error);
 	rfs_loop_wake_supervisor(fs);
 }
 
@@ -153,11 +164,12 @@ static void *loop_main(void *user)
 	while (rc == 0 && take_over(&fs->loop))
 		rc = read_requests(fs, &buffer);
 	free(buffer.mem);
-	if (rc != 0)
+	if (rc != 0 && !atomic_load(&fs->loop.ended))
 		end(fs, rc < 0 ? rc : 0);
 	RFS_LOCK(&fs->loop.lock);
 	if (reading)
 		fs->loop.has_reader = reading = false;
+	end_leading_locked(&fs->loop);
 	fs->loop.threads--;
 	rfs_crew_end(&fs->loop.crew);
 	pthread_cond_broadcast(&fs->loop.changed);
@@ -198,20 +210,43 @@ void rfs_loop_was_replaced(struct rfs_fs *fs)
 	pthread_cond_broadcast(&loop->changed);
 }
 
-/* The one that reads may be about to sleep, so it is nudged until all have seen that the session has ended; one that writes has to
- * wait for the disk. Whoever the storage of the Repo keeps is not waited for. */
-static void wait_for_threads(struct rfs_fs *fs, int64_t until)
+/* The one that reads may be about to sleep, so it is nudged until all have seen that the session has ended. One that leads is
+ * waited for once what it writes is answered. */
+static void wait_for_readers(struct rfs_fs *fs, int64_t until)
 {
 	struct rfs_loop *loop = &fs->loop;
 	RFS_LOCK(&loop->lock);
 
-	while (loop->threads > 0 && rfs_now_ns() < until) {
+	while (loop->threads > loop->leading && rfs_now_ns() < until) {
 		if (loop->has_reader)
 			pthread_kill(loop->reader, NUDGE);
 		rfs_cond_wait_until(&loop->changed, &loop->lock, rfs_now_ns() + LOOK_NS);
 	}
-	if (loop->threads > 0 || loop->kept > 0)
-		fs->left_behind = true;
+}
+
+/* How many are left; after a moment, where there are any. */
+static unsigned wait_a_moment(struct rfs_loop *loop)
+{
+	int64_t until = rfs_now_ns() + RFS_STALL_MS * RFS_NS_A_MS;
+	RFS_LOCK(&loop->lock);
+
+	while (loop->threads > 0 && rfs_cond_wait_until(&loop->changed, &loop->lock, until))
+		;
+	return loop->threads;
+}
+
+/* One that leads may have to tidy up, which waits for the disk; whoever the storage of the Repo keeps is not waited for. */
+bool rfs_loop_join(struct rfs_fs *fs)
+{
+	struct rfs_loop *loop = &fs->loop;
+	int64_t until = rfs_now_ns() + PATIENCE_NS;
+
+	while (wait_a_moment(loop) > 0)
+		if (rfs_reservations_refuse_stalled(fs->reservations) || rfs_now_ns() > until)
+			break;
+	rfs_crew_join(&loop->crew, &loop->lock);
+	RFS_LOCK(&loop->lock);
+	return loop->threads == 0 && loop->kept == 0;
 }
 
 static const int end_signals[] = { SIGINT, SIGTERM, SIGHUP };
@@ -269,8 +304,8 @@ static int serve(struct rfs_fs *fs, enum rfs_fs_end *ret_end)
 	bool told = rc == 0 && supervise(fs);
 
 	fuse_session_exit(fs->session);
-	wait_for_threads(fs, rfs_now_ns() + PATIENCE_NS);
-	rfs_crew_join(&fs->loop.crew, &fs->loop.lock);
+	note_end(&fs->loop, 0);
+	wait_for_readers(fs, rfs_now_ns() + PATIENCE_NS);
 	if (rc < 0)
 		return rc;
 	*ret_end = told ? RFS_FS_TOLD : atomic_load(&fs->loop.greeted) ? RFS_FS_DISCONNECTED : RFS_FS_NEVER_BEGAN;

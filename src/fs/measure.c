@@ -46,25 +46,35 @@ void rfs_measuring_done(struct rfs_fs *fs)
 	rfs_stall_done(&fs->measuring);
 }
 
+/* Holds Reservations, because both threads may be left behind where the storage keeps them. */
 static void measure_and_run(struct rfs_fs *fs, struct rfs_job *job)
 {
+	struct rfs_reservations *r = fs->reservations;
 	int64_t since = rfs_now_ns();
 
-	job->error = rfs_reservations_measure(fs->reservations);
+	rfs_reservations_hold(r);
+	job->error = rfs_reservations_measure(r);
 	if (rfs_now_ns() - since > RFS_STALL_MS * RFS_NS_A_MS)
 		note_slow(fs);
 	job->then(fs, job);
+	rfs_reservations_let_go(r);
 }
 
 static void measure_while_reading(struct rfs_fs *fs, struct rfs_job *job)
 {
+	struct rfs_reservations *r = fs->reservations;
+	int error;
+
+	rfs_reservations_hold(r);
 	atomic_store(&fs->measuring_job, job);
 	rfs_stall_begin(&fs->measuring);
-	job->error = rfs_reservations_measure(fs->reservations);
+	error = rfs_reservations_measure(r);
 	if (!rfs_stall_end(&fs->measuring))
 		rfs_loop_was_replaced(fs);
+	job->error = error; /* it was on_stall's until here */
 	job->run(fs, job);
 	rfs_job_free(fs, job);
+	rfs_reservations_let_go(r);
 }
 
 void rfs_job_measure(struct rfs_fs *fs, struct rfs_job *job)

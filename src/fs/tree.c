@@ -109,18 +109,19 @@ void rfs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t m
 	struct rfs_contract *c;
 	int rc = rfs_ino_is_contract_dir(parent) ? find_file(fs, parent, name, &c) : -EPERM;
 
-	(void) mode;
 	if (rc == -ENOENT && strcmp(name, "size") != 0)
 		rc = -EPERM;
 	if (rc == -EPERM) {
 		refuse_entry(req, parent, name, -EPERM, only_contracts);
 	} else if (rc < 0) {
 		fuse_reply_err(req, -rc);
+	} else if (rfs_refuse_flags(fs, req, file_of(parent), fi)) {
+		rfs_contract_unref(c);
 	} else if ((fi->flags & O_EXCL) && !rfs_is_hidden(fs, file_of(parent))) {
 		rfs_contract_unref(c);
 		fuse_reply_err(req, EEXIST);
 	} else {
-		rfs_open_created(fs, req, c, fi);
+		rfs_open_created(fs, req, c, mode, fi);
 	}
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * wait.c: requests that wait, and clients that are killed meanwhile. Invariant: a request is answered once, either with what came
- * of it or, where its client is being killed and nothing has been begun for it, at once.
+ * of it or, where its client is being killed, at once.
  *
  * The kernel tells of every signal that a waiting client gets, one that only stops it or runs a handler included, and once a
  * request. Such a client goes on waiting: it would take an error for the answer. Only who is being killed is let go, and
@@ -16,6 +16,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+
+/* How many clients that got a signal and are not being killed are looked at in one go, the newest first, then those that were not
+ * for the longest time: thousands that wait must not cost a processor. */
+#define LOOK_MOST 64
 
 void rfs_waits_init(struct rfs_waits *waits)
 {
@@ -52,12 +56,14 @@ static void on_interrupt(fuse_req_t req, void *number)
 		if (!wait || wait->interrupted)
 			return;
 		wait->interrupted = true;
-		TAILQ_INSERT_TAIL(&waits->interrupted, wait, interrupted_link);
+		TAILQ_INSERT_HEAD(&waits->interrupted, wait, interrupted_link);
 	}
-	rfs_loop_wake_supervisor(fs);
+	if (!atomic_exchange(&waits->told, true))
+		rfs_loop_wake_supervisor(fs);
 }
 
-void rfs_wait_begin(struct rfs_fs *fs, struct rfs_wait *wait, fuse_req_t req, bool (*give_up)(struct rfs_fs *, struct rfs_wait *))
+void rfs_wait_begin(struct rfs_fs *fs, struct rfs_wait *wait, fuse_req_t req,
+		    void (*give_up)(struct rfs_fs *, struct rfs_wait *, int))
 {
 	struct rfs_waits *waits = &fs->waits;
 
@@ -142,13 +148,48 @@ bool rfs_waits_look(struct rfs_fs *fs)
 	unsigned round = ++waits->round;
 	struct rfs_wait *wait;
 	bool any = false;
+	int spared = 0;
 
-	while ((wait = next_interrupted(waits, round))) {
+	atomic_store(&waits->told, false);
+	while (spared < LOOK_MOST && (wait = next_interrupted(waits, round))) {
 		any = true;
 		if (is_being_killed(wait->client))
-			(void) wait->give_up(fs, wait);
+			wait->give_up(fs, wait, EINTR);
+		else
+			spared++;
 		if (stop_looking(waits, wait))
 			free(wait);
 	}
 	return any;
+}
+
+/* Any that has not been given up in this round. */
+static struct rfs_wait *next_in_list(struct rfs_waits *waits, size_t i, unsigned round)
+{
+	struct rfs_wait *wait;
+	RFS_LOCK(&waits->lock);
+
+	LIST_FOREACH(wait, &waits->lists[i], link) {
+		if (wait->round == round)
+			continue;
+		wait->round = round;
+		wait->looking = true;
+		return wait;
+	}
+	return NULL;
+}
+
+void rfs_waits_leave(struct rfs_fs *fs)
+{
+	struct rfs_waits *waits = &fs->waits;
+	unsigned round = ++waits->round;
+	struct rfs_wait *wait;
+
+	for (size_t i = 0; i < RFS_WAIT_LISTS; i++) {
+		while ((wait = next_in_list(waits, i, round))) {
+			wait->give_up(fs, wait, EIO);
+			if (stop_looking(waits, wait))
+				free(wait);
+		}
+	}
 }

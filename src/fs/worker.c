@@ -28,9 +28,9 @@ static struct rfs_job *take_job(struct rfs_worker *worker)
 	struct rfs_job *job;
 	RFS_LOCK(&worker->lock);
 
-	while (STAILQ_EMPTY(&worker->jobs) && !worker->stop)
+	while (STAILQ_EMPTY(&worker->jobs) && !worker->stop) /* it is never left before it is stopped */
 		pthread_cond_wait(&worker->changed, &worker->lock);
-	job = STAILQ_FIRST(&worker->jobs);
+	job = worker->left ? NULL : STAILQ_FIRST(&worker->jobs);
 	if (job) {
 		STAILQ_REMOVE_HEAD(&worker->jobs, link);
 	} else {
@@ -75,6 +75,7 @@ static bool ends_until(struct rfs_worker *worker, int64_t until)
 	pthread_cond_broadcast(&worker->changed);
 	while (worker->running && rfs_cond_wait_until(&worker->changed, &worker->lock, until))
 		;
+	worker->left = worker->running;
 	return !worker->running;
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/statvfs.h>
 
+#include "repo/asker.h"
 #include "repo/backend.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
@@ -24,6 +25,7 @@ struct measurement {
 struct disk_repo {
 	struct rfs_counting_repo counting;
 	int fd;
+	struct rfs_asker *asker; /* NULL: the file system answers at once */
 	uint64_t capacity_bytes; /* or RFS_CAPACITY_MAX */
 	pthread_mutex_t lock;
 	struct measurement last; /* lock */
@@ -44,8 +46,9 @@ static int disk_measure(struct rfs_repo *repo)
 	struct disk_repo *d = (struct disk_repo *) repo;
 	struct statvfs vfs;
 
-	if (fstatvfs(d->fd, &vfs) < 0)
-		return -errno;
+	int r = d->asker ? rfs_asker_ask(d->asker, &vfs) : fstatvfs(d->fd, &vfs) < 0 ? -errno : 0;
+	if (r < 0)
+		return r;
 
 	RFS_LOCK(&d->lock);
 	d->last = (struct measurement){
@@ -79,6 +82,7 @@ static void disk_close(struct rfs_repo *repo)
 	struct disk_repo *d = (struct disk_repo *) repo;
 
 	rfs_cleanup_fd(&d->fd);
+	rfs_asker_free(d->asker);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }
@@ -119,6 +123,8 @@ int rfs_repo_open_disk(int dirfd, uint64_t capacity_bytes, struct rfs_repo **ret
 	fd = -1;
 
 	r = disk_measure(&d->counting.base);
+	if (r == 0 && rfs_asker_is_needed(d->fd))
+		r = rfs_asker_new(d->fd, &d->asker);
 	if (r < 0) {
 		disk_close(&d->counting.base);
 		return r;

@@ -12,6 +12,7 @@
 #include "util/checked.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 /* How often `max` is worked out again when the Repo has less than it said a moment before. */
@@ -43,6 +44,9 @@ static const char wrong_totals[] =
 static const char records_exceed_totals[] =
 	"the records of the contracts add up to more than the record \"" RFS_KEY_TOTALS
 	"\" says, so nothing more is reserved; unmount and run fsck.reservefs";
+/* The Datastore has failed before, and said why then. */
+static const char name_not_free[] =
+	"the Datastore still holds a contract of that name that was removed, and could not delete it yet";
 
 static void refuse_totals(struct rfs_request *request)
 {
@@ -79,11 +83,13 @@ static int check_own_place(struct rfs_reservations *r, const struct rfs_contract
 	rc = rfs_datastore_txn_get(r->ds, key, &value);
 	if (rc == -ENOENT)
 		return 0;
-	if (rc == 0)
-		rc = rfs_record_decode_contract(value.data, &record);
 	if (rc < 0)
 		return rc;
-	return record.id == c->id ? 0 : -EIO;
+	rc = rfs_record_decode_contract(value.data, &record);
+	if (rc == 0 && record.id == c->id)
+		return 0;
+	rfs_why_say(&r->why, name_not_free);
+	return -EIO;
 }
 
 /* Puts the contract's row as drafted, and its place in the listing where it has none. */
@@ -129,8 +135,10 @@ static int delete_contract(struct rfs_reservations *r, struct rfs_contract *c)
 	r->dirty = true;
 	rfs_record_contract_key(draft_name(c), key);
 	rc = rfs_datastore_txn_get(r->ds, key, &value);
-	if (rc == 0)
-		rc = rfs_record_decode_contract(value.data, &record);
+	if (rc == 0 && (rc = rfs_record_decode_contract(value.data, &record)) < 0) {
+		(void) snprintf(r->why.text, sizeof r->why.text, "the record \"%.300s\" in the Datastore is damaged; run fsck.reservefs", key);
+		return rc;
+	}
 	if (rc == 0 && record.id == c->id)
 		rc = rfs_datastore_txn_delete(r->ds, key);
 	if (rc < 0 && rc != -ENOENT)
@@ -255,8 +263,10 @@ static int check_free(struct rfs_reservations *r, const char *name)
 	rc = rfs_datastore_txn_get(r->ds, key, &value);
 	if (rc == -ENOENT)
 		return 0;
-	if (rc == 0 && is_behind(r) && is_of_removed(r, value.data))
+	if (rc == 0 && is_behind(r) && is_of_removed(r, value.data)) {
+		rfs_why_say(&r->why, name_not_free);
 		return -EIO;
+	}
 	return rc == 0 || rc == -EBADMSG ? -EEXIST : rc;
 }
 

@@ -3,8 +3,9 @@
  * growth.c: requests that need more space, until the storage of the Repo has said how much it has. Invariant: none is worked on
  * before the storage was asked anew since it came, and nothing else waits for a storage that does not answer.
  *
- * As long as it answers promptly, whoever turns asks it, and all requests are taken in their order. Where that takes too long the turn is taken from that thread and given
- * to another one, and for a while only a thread asks that is not needed for turning.
+ * As long as it answers promptly, whoever turns asks it, and all requests are taken in their order. Where that takes too long
+ * the turn is taken from that thread and given to another one, and for a while only a thread asks that is not needed for
+ * turning.
  */
 #include "reservations/internal.h"
 
@@ -116,7 +117,7 @@ static bool ask_locked(struct rfs_reservations *r, bool in_turn)
 	struct rfs_request_list failed = TAILQ_HEAD_INITIALIZER(failed);
 	char why[128];
 	uint64_t question = ++r->asked;
-	int64_t since = rfs_now_ns();
+	int64_t since = r->since_ns = rfs_now_ns();
 	bool kept = true;
 	int rc;
 
@@ -152,6 +153,27 @@ void rfs_growth_ask_locked(struct rfs_reservations *r)
 	(void) ask_locked(r, false);
 }
 
+static bool is_stalled_locked(const struct rfs_reservations *r)
+{
+	return r->measuring && rfs_now_ns() - r->since_ns > RFS_STALL_MS * RFS_NS_A_MS;
+}
+
+static const char leaving[] = "the storage of the Repo does not answer, and the file system is being left";
+
+bool rfs_reservations_refuse_stalled(struct rfs_reservations *r)
+{
+	struct rfs_request_list failed = TAILQ_HEAD_INITIALIZER(failed);
+
+	{
+		RFS_LOCK(&r->lock);
+		if (!is_stalled_locked(r))
+			return false;
+		note_answer_locked(r, UINT64_MAX, -ESHUTDOWN, &failed);
+	}
+	fail_all(r, &failed, -ESHUTDOWN, leaving);
+	return true;
+}
+
 /* At the end: what still waits for the storage is not waited for. */
 void rfs_growth_refuse(struct rfs_reservations *r)
 {
@@ -161,7 +183,7 @@ void rfs_growth_refuse(struct rfs_reservations *r)
 		RFS_LOCK(&r->lock);
 		note_answer_locked(r, UINT64_MAX, -ESHUTDOWN, &failed);
 	}
-	fail_all(r, &failed, -ESHUTDOWN, "the storage of the Repo does not answer, and the file system is being left");
+	fail_all(r, &failed, -ESHUTDOWN, leaving);
 }
 
 void rfs_growth_on_stall(void *reservations)

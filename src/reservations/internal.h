@@ -123,7 +123,8 @@ struct rfs_reservations {
 	struct rfs_request_list queue;
 	struct rfs_request_list growing; /* taken from the queue: need more space, and the storage has not said how much it has */
 	bool must_ask;         /* such a one has come to the queue since it was asked */
-	bool measuring;        /* it is being asked */
+	bool measuring;        /* it is being asked, */
+	int64_t since_ns;      /* CLOCK_MONOTONIC; since then */
 	uint64_t asked;        /* how often that was begun */
 	uint64_t answered;     /* the last question that it has answered */
 	int64_t slow_until_ns; /* CLOCK_MONOTONIC; until then only a thread that can be spared asks it */
@@ -135,6 +136,7 @@ struct rfs_reservations {
 	bool turned_by_writer; /* and not by one who leads */
 	uint64_t turns;        /* that have ended */
 	pthread_cond_t ended;  /* a turn, or a thread's work for us */
+	bool finishing;        /* the Datastore is being closed */
 	bool closed;           /* the last one that the storage has kept frees everything */
 	unsigned structural; /* RENAME and CREATE requests not answered yet: names are decided by the writer then */
 	struct rfs_contract_list unstored, storing;  /* created, in the order of ids; each list holds a reference */
@@ -221,7 +223,7 @@ bool rfs_check_vouches(struct rfs_reservations *r);
 /* writer.c */
 void rfs_answer(struct rfs_reservations *r, struct rfs_request *request, int error);
 int rfs_writer_start_locked(struct rfs_reservations *r);
-void rfs_writer_end(struct rfs_reservations *r);
+void rfs_writer_finish(struct rfs_reservations *r);
 bool rfs_writer_come_back_locked(struct rfs_reservations *r);
 void rfs_writer_lead(struct rfs_reservations *r);
 void rfs_writer_tidy_after_locked(struct rfs_reservations *r, unsigned int ms);

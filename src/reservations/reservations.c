@@ -268,9 +268,8 @@ int rfs_reservations_close(struct rfs_reservations *r)
 	rfs_crew_join(&r->crew, &r->lock);
 	rfs_stall_done(&r->stall);
 	rfs_growth_refuse(r);
-	rfs_writer_end(r);
+	rfs_writer_finish(r); /* where no thread was to be had that could have done it */
 	rc = TAILQ_EMPTY(&r->unstored) && TAILQ_EMPTY(&r->removed) ? 0 : -EIO;
-	rfs_datastore_close(r->ds);
 	{
 		RFS_LOCK(&r->lock);
 		free_all = wait_for_askers_locked(r);
@@ -710,21 +709,25 @@ void rfs_reservations_totals(struct rfs_reservations *r, struct rfs_totals *ret_
 
 int rfs_reservations_measure(struct rfs_reservations *r)
 {
-	bool free_all;
-	int rc;
+	return rfs_repo_measure(r->repo);
+}
 
-	{
-		RFS_LOCK(&r->lock);
-		r->kept++;
-	}
-	rc = rfs_repo_measure(r->repo);
+void rfs_reservations_hold(struct rfs_reservations *r)
+{
+	RFS_LOCK(&r->lock);
+	r->kept++;
+}
+
+void rfs_reservations_let_go(struct rfs_reservations *r)
+{
+	bool free_all;
+
 	{
 		RFS_LOCK(&r->lock);
 		free_all = rfs_writer_come_back_locked(r);
 	}
 	if (free_all)
 		rfs_reservations_free(r);
-	return rc;
 }
 
 void rfs_reservations_figures(struct rfs_reservations *r, struct rfs_figures *ret_figures, struct rfs_totals *ret_totals)

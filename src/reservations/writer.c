@@ -459,7 +459,7 @@ static int put_end(struct rfs_reservations *r, bool is_clean)
 }
 
 /* All threads have ended but those that the storage keeps. That it fails loses nothing but ids, and the next start checks all. */
-void rfs_writer_end(struct rfs_reservations *r)
+static void store_end(struct rfs_reservations *r)
 {
 	if (r->suspect || rfs_datastore_begin(r->ds) < 0)
 		return;
@@ -550,7 +550,7 @@ static enum next come_back_locked(struct rfs_reservations *r)
 {
 	if (rfs_writer_come_back_locked(r))
 		return NEXT_FREE;
-	if (r->closed || r->threads >= RFS_WRITERS_MOST)
+	if (r->closed || r->finishing || r->threads >= RFS_WRITERS_MOST)
 		return NEXT_LEAVE;
 	r->threads++;
 	return NEXT_GO_ON;
@@ -578,6 +578,29 @@ static enum next ask_locked(struct rfs_reservations *r)
 	return come_back_locked(r);
 }
 
+void rfs_writer_finish(struct rfs_reservations *r)
+{
+	if (!r->ds)
+		return;
+	store_end(r);
+	rfs_datastore_close(r->ds);
+	r->ds = NULL;
+}
+
+/* All other writers have ended but those that the storage keeps. The Datastore's disk may hang here as well: so it is a writer
+ * that is waited for, and not whoever closes. */
+static void finish_if_last_locked(struct rfs_reservations *r)
+{
+	while (r->threads == 1 && r->check.running)
+		pthread_cond_wait(&r->ended, &r->lock);
+	if (r->threads > 1)
+		return;
+	r->finishing = true;
+	pthread_mutex_unlock(&r->lock);
+	rfs_writer_finish(r);
+	pthread_mutex_lock(&r->lock);
+}
+
 static void *writer_main(void *reservations)
 {
 	struct rfs_reservations *r = reservations;
@@ -588,6 +611,7 @@ static void *writer_main(void *reservations)
 		while (next == NEXT_GO_ON)
 			next = wait_for_work_locked(r) == WORK_TURN ? take_turn_locked(r) : ask_locked(r);
 		if (next == NEXT_END) {
+			finish_if_last_locked(r);
 			r->threads--;
 			rfs_crew_end(&r->crew);
 		} else {

@@ -37,7 +37,7 @@ static struct line *take_locked(void)
 
 	if (line) {
 		STAILQ_REMOVE_HEAD(&lines, link);
-		bytes -= line->length;
+		bytes -= sizeof *line + line->length;
 	}
 	return line;
 }
@@ -91,7 +91,7 @@ bool rfs_logqueue_add(int priority, const char *text, bool *ret_lost)
 	*ret_lost = false;
 	if (state != RUNNING)
 		return state == STOPPING; /* the end was waited for: nobody waits any more */
-	line = bytes + length > QUEUE_BYTES ? NULL : malloc(sizeof *line + length + 1);
+	line = bytes + sizeof *line + length > QUEUE_BYTES ? NULL : malloc(sizeof *line + length + 1);
 	if (!line) {
 		*ret_lost = true;
 		return true;
@@ -100,7 +100,7 @@ bool rfs_logqueue_add(int priority, const char *text, bool *ret_lost)
 	line->length = length;
 	memcpy(line->text, text, length + 1);
 	STAILQ_INSERT_TAIL(&lines, line, link);
-	bytes += length;
+	bytes += sizeof *line + length;
 	pthread_cond_broadcast(&changed);
 	return true;
 }

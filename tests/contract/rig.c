@@ -185,7 +185,15 @@ void rig_damage(struct rig *rig, const char *key, const char *value)
 
 static int perform(struct rig *rig, struct rfs_request *request)
 {
-	return rfs_reservations_perform(rig->r, request, &rig->why);
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	struct rfs_why why = { .text = "" };
+	int rc = rfs_reservations_perform(rig->r, request, &why);
+
+	/* Many may be at it. */
+	pthread_mutex_lock(&lock);
+	rig->why = why;
+	pthread_mutex_unlock(&lock);
+	return rc;
 }
 
 int rig_create(struct rig *rig, const char *name, struct rfs_contract **ret_contract)

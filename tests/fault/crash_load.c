@@ -48,9 +48,6 @@ void load_apply(struct load_state *s, const struct load_note *n)
 	case LOAD_WRITE:
 		s->slots[n->slot].size_bytes = n->size_bytes;
 		break;
-	case LOAD_UNLINK:
-		s->slots[n->slot].size_bytes = 0;
-		break;
 	case LOAD_RMDIR:
 		memset(&s->slots[n->slot], 0, sizeof s->slots[0]);
 		break;
@@ -95,6 +92,8 @@ static void expect(struct load_client *c, const struct load_note *n, int right)
 		return;
 	if (n->op == LOAD_WRITE && right == 0 && n->error == ENOSPC)
 		return;
+	if (n->op == LOAD_UNLINK && n->error == ENOENT)
+		return; /* it has been hidden already */
 	snprintf(c->surprise, sizeof c->surprise, "client %u, operation %d on its contract %u was answered %s, right is %s",
 		 c->number, (int) n->op, n->slot, strerror(n->error), strerror(right));
 }
@@ -103,13 +102,13 @@ static int open_size(struct load_client *c, const char *name, int flags)
 {
 	char path[64];
 	snprintf(path, sizeof path, "%s/size", name);
-	return openat(c->load->reservations, path, flags | O_CLOEXEC);
+	return openat(c->load->reservations, path, flags | O_CLOEXEC, 0644);
 }
 
 static int write_size(struct load_client *c, const char *name, uint64_t size_bytes)
 {
 	char text[32];
-	int fd = open_size(c, name, O_WRONLY | O_TRUNC);
+	int fd = open_size(c, name, O_WRONLY | O_CREAT | O_TRUNC); /* it may just have been unlinked */
 	if (fd < 0)
 		return errno;
 	int length = size_bytes == LOAD_ANY ? snprintf(text, sizeof text, "max\n")
@@ -188,6 +187,7 @@ static bool do_write(struct load_client *c, unsigned slot, uint64_t size_bytes)
 	return true;
 }
 
+/* Changes nothing. */
 static bool do_unlink(struct load_client *c, unsigned slot)
 {
 	char path[64], name[32];
@@ -198,7 +198,6 @@ static bool do_unlink(struct load_client *c, unsigned slot)
 	if (!end(c, n, unlinkat(c->load->reservations, path, 0) < 0 ? errno : 0))
 		return false;
 	expect(c, n, c->state.slots[slot].inode ? 0 : ENOENT);
-	n->hard = n->error == 0 && c->state.slots[slot].size_bytes != 0;
 	return true;
 }
 

@@ -29,18 +29,31 @@ static struct faulty_repo *faulty(struct rfs_repo *repo)
 	return (struct faulty_repo *) repo;
 }
 
-/* Counts a call; 0, or the negative errno that it must fail with. */
-static int strike(struct faulty_repo *f, unsigned int call)
+/* Counts a call. Whether it is one that the plan, which is copied, is about. */
+static bool count(struct faulty_repo *f, unsigned int call, struct faulty_repo_plan *ret_plan)
 {
 	RFS_LOCK(&f->lock);
 
 	if (!(f->plan.calls & call))
-		return 0;
+		return false;
 	f->calls++;
 	if (f->plan.nth == 0 || f->calls < f->plan.nth || (f->calls > f->plan.nth && !f->plan.persistent))
+		return false;
+	f->failures += f->plan.error > 0;
+	*ret_plan = f->plan;
+	return true;
+}
+
+/* 0, or the negative errno that the call must fail with. */
+static int strike(struct faulty_repo *f, unsigned int call)
+{
+	struct faulty_repo_plan plan;
+
+	if (!count(f, call, &plan))
 		return 0;
-	f->failures++;
-	return -f->plan.error;
+	if (plan.before)
+		plan.before(plan.user);
+	return -plan.error;
 }
 
 static int faulty_measure(struct rfs_repo *repo)
@@ -124,7 +137,7 @@ void faulty_repo_arm(struct rfs_repo *repo, const struct faulty_repo_plan *plan)
 	RFS_LOCK(&f->lock);
 
 	f->plan = plan ? *plan : empty;
-	assert(f->plan.nth == 0 || f->plan.error > 0);
+	assert(f->plan.nth == 0 || f->plan.error > 0 || f->plan.before);
 	f->calls = 0;
 	f->failures = 0;
 }

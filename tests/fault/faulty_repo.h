@@ -22,7 +22,9 @@ struct faulty_repo_plan {
 	unsigned int calls; /* a set of enum faulty_repo_calls */
 	uint64_t nth;       /* the first call to fail, counted from 1; 0: none */
 	bool persistent;    /* all calls from the nth on fail, rather than that one alone */
-	int error;          /* the errno value, above 0, that they fail with */
+	int error;          /* the errno value, above 0, that they fail with; 0, with `before`: they do not */
+	void (*before)(void *user); /* NULL or called first, by who made the call, with no lock held: it may wait */
+	void *user;
 };
 
 /* Puts a decorator, with no plan, around `inner`, which it then owns. The caller owns the result, and closes it

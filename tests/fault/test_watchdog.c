@@ -71,7 +71,7 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	rfs_watchdog_stop(f->watchdog);
+	rfs_watchdog_stop(f->watchdog, RFS_CLOSE_PATIENCE_SECONDS);
 	int r = rfs_reservations_close(f->reservations);
 	close(f->manager);
 	sem_destroy(&f->reached);
@@ -229,9 +229,9 @@ static void stopping_is_prompt_and_can_be_repeated(void **state)
 	setenv("WATCHDOG_USEC", "1200000000", 1);
 	assert_int_equal(rfs_watchdog_start(f->reservations, &f->watchdog), 0);
 	await_ping(f);
-	assert_true(rfs_watchdog_stop(f->watchdog));
+	assert_true(rfs_watchdog_stop(f->watchdog, RFS_CLOSE_PATIENCE_SECONDS));
 	f->watchdog = NULL;
-	assert_true(rfs_watchdog_stop(f->watchdog));
+	assert_true(rfs_watchdog_stop(f->watchdog, RFS_CLOSE_PATIENCE_SECONDS));
 }
 
 int main(void)

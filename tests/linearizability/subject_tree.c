@@ -35,6 +35,12 @@ static void let_go(struct held *held)
 	*held = (struct held){ -1, -1, 0 };
 }
 
+/* Somebody else may have unlinked it, which hides it until it is created again. */
+static int open_size(int dirfd)
+{
+	return openat(dirfd, "size", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+}
+
 static int find(struct tree *t, struct held *held, const char *name, uint64_t *ret_id)
 {
 	struct stat st;
@@ -47,7 +53,7 @@ static int find(struct tree *t, struct held *held, const char *name, uint64_t *r
 		return error;
 	}
 	let_go(held);
-	*held = (struct held){ fd, openat(fd, "size", O_RDWR | O_CLOEXEC), st.st_ino };
+	*held = (struct held){ fd, open_size(fd), st.st_ino };
 	*ret_id = st.st_ino;
 	return 0;
 }
@@ -62,7 +68,7 @@ static int as_gone(int error)
 static int size_file(const struct held *held, uint64_t random, int *ret_fd, bool *ret_opened)
 {
 	*ret_opened = held->sizefd < 0 || random % 2;
-	*ret_fd = *ret_opened ? openat(held->dirfd, "size", O_RDWR | O_CLOEXEC) : held->sizefd;
+	*ret_fd = *ret_opened ? open_size(held->dirfd) : held->sizefd;
 	return *ret_fd < 0 ? as_gone(errno) : 0;
 }
 
@@ -72,8 +78,9 @@ static int resize(const struct held *held, uint64_t amount_bytes, uint64_t rando
 	int fd, error = 0;
 	bool opened;
 
-	if (amount_bytes == 0 && random % 4 < 2)
-		return unlinkat(held->dirfd, "size", 0) < 0 ? as_gone(errno) : 0;
+	/* As tools do that replace a file. */
+	if (random % 8 < 2)
+		(void) unlinkat(held->dirfd, "size", 0);
 	int length = amount_bytes == AMOUNT_ALL ? snprintf(text, sizeof text, "max\n")
 						: snprintf(text, sizeof text, "%" PRIu64 "\n", amount_bytes);
 	error = size_file(held, random, &fd, &opened);

@@ -76,18 +76,73 @@ only_keep_is_left() {
 	size_is 0 c1
 }
 
-@test "unlinking size releases its space at once and leaves the contract at size 0" {
+@test "unlinking size hides its name for a second, and changes nothing else" {
 	mount_quota 10G
 	contract c1 4G
-	rm "$MNT/reservations/c1/size"
-	figure_is available 10737418240
-	figure_is reservations 1
-	size_is 0 c1
+	py <<-'END'
+		before = os.stat(size("c1")), os.stat(contract("c1")), status()
+		for _ in range(2):
+		    os.unlink(size("c1"))
+		    gone = time.monotonic()
+		    equal([], os.listdir(contract("c1")))
+		    for call in os.stat, os.unlink, raw:
+		        refused("ENOENT", call, size("c1"))
+		    refused("ENOENT", os.open, size("c1"), os.O_WRONLY)
+		    equal(before[1:], (os.stat(contract("c1")), status()))
+		    equal(["c1"], os.listdir(RESERVATIONS))
+		    eventually(lambda: os.path.exists(size("c1")))
+		    assert 0.5 < time.monotonic() - gone < 3, time.monotonic() - gone
+		    equal([b"size"], os.listdir(contract("c1")))
+		    equal(4 * 2**30, number(size("c1")))
+		    same = lambda st: (st.st_ino, st.st_nlink, st.st_mode, st.st_size, st.st_blocks, st.st_mtime_ns, st.st_ctime_ns)
+		    equal(same(before[0]), same(os.stat(size("c1"))))
+	END
 	echo 3G >"$MNT/reservations/c1/size"
 	size_is 3221225472 c1
 	unlink "$MNT/reservations/c1/size"
 	rmdir "$MNT/reservations/c1"
 	figure_is reservations 0
+	figure_is reserved 0
+}
+
+@test "a file that was unlinked can be created, with O_EXCL too, and nothing else can" {
+	mount_quota 10G
+	contract c1 4G
+	py <<-'END'
+		before = os.stat(size("c1"))
+		new = os.O_WRONLY | os.O_CREAT
+		refused("EEXIST", os.open, size("c1"), new | os.O_EXCL)
+		for flags in (new | os.O_EXCL, new | os.O_EXCL | os.O_TRUNC, new, new | os.O_TRUNC, os.O_RDWR | os.O_CREAT, os.O_CREAT | os.O_RDONLY):
+		    os.unlink(size("c1"))
+		    # the mode is not theirs to choose
+		    fd = os.open(size("c1"), flags, 0o600)
+		    now = os.stat(size("c1"))
+		    equal((before.st_ino, 1, before.st_mode), (now.st_ino, now.st_nlink, now.st_mode))
+		    equal(now, os.fstat(fd))
+		    equal([b"size"], os.listdir(contract("c1")))
+		    equal(4 * 2**30, number(size("c1")))
+		    refused("EEXIST", os.open, size("c1"), new | os.O_EXCL)
+		    os.close(fd)
+		os.unlink(size("c1"))
+		refused("EINVAL", os.open, size("c1"), new | os.O_APPEND)
+		for name in (b"siz", b"size.tmp", b".size.1", b"available", b"SIZE"):
+		    for flags in (new, new | os.O_EXCL, new | os.O_TRUNC):
+		        refused("EPERM", os.open, contract("c1") + b"/" + name, flags)
+		refused("EPERM", os.open, contract("size"), new)
+		refused("EPERM", os.mkdir, size("c1"))
+		refused("EPERM", os.symlink, "x", size("c1"))
+		refused("EPERM", os.mknod, size("c1"), 0o100644)
+		refused("EPERM", os.link, size("c1"), size("c1") + b"2") if os.path.exists(size("c1")) else None
+		equal(4 * 2**30, number(fixed("reserved")))
+		# written through what was created: that is what counts
+		fd = os.open(size("c1"), new | os.O_EXCL)
+		refused("ENOSPC", os.write, fd, b"11G")
+		equal(4 * 2**30, number(fixed("reserved")))
+		equal(2, os.write(fd, b"5G"))
+		equal(5 * 2**30, number(size("c1")))
+		# reading through what was opened for writing alone, and the other way round, is EBADF as anywhere
+		refused("EBADF", os.read, fd, 1)
+	END
 }
 
 @test "unlinking the size of an empty contract succeeds" {
@@ -95,6 +150,7 @@ only_keep_is_left() {
 	contract c1
 	rm "$MNT/reservations/c1/size"
 	rm -f "$MNT/reservations/c1/size"
+	echo 0 >"$MNT/reservations/c1/size"
 	size_is 0 c1
 	figure_is reservations 1
 }
@@ -207,10 +263,20 @@ only_keep_is_left() {
 		equal(b"7\n", os.pread(kept, 100, 0))
 		os.pwrite(kept, b"12", 0)
 		equal(12, number(size("c2")))
+		inode = os.fstat(kept).st_ino
 		os.unlink(size("c2"))
-		equal(b"0\n", os.pread(kept, 100, 0))
+		equal(b"12\n", os.pread(kept, 100, 0))
 		os.pwrite(kept, b"13", 0)
-		equal(13, number(size("c2")))
+		equal(b"13\n", os.pread(kept, 100, 0))
+		equal(13, number(fixed("reserved")))
+		# created again, it is the same file
+		new = os.open(size("c2"), os.O_RDWR | os.O_CREAT | os.O_EXCL)
+		equal((inode, 1), (os.fstat(new).st_ino, os.fstat(new).st_nlink))
+		equal(1, os.fstat(kept).st_nlink)
+		os.pwrite(new, b"14", 0)
+		equal(b"14\n", os.pread(kept, 100, 0))
+		os.pwrite(kept, b"15", 0)
+		equal(15, number(size("c2")))
 	END
 }
 

@@ -139,3 +139,44 @@ unmount() {
 	refuses_naming totals
 	equal "$before" "$(sha256sum <"$DATASTORE")"
 }
+
+# A user lists a tree with a damaged record, again and again; root's changes fail for another reason.
+@test "who fails at the same time is told his own reason" {
+	needs prlimit
+	some_contracts
+	damage "UPDATE datastore SET value = 'a/b' WHERE key GLOB 'id/*' AND value = 'a'"
+	start_daemon -o repo=quota,capacity=10G,allow_other
+	# from now on nothing can be stored
+	prlimit --pid "$DAEMON" --fsize=100:1000000000
+	as_nobody "$PYTHON" - "$MNT" >"$T/lister" 2>&1 <<-'END' &
+		import os, sys
+		mnt, failures, wrong = sys.argv[1], 0, set()
+		while not os.path.exists(mnt + "/reservations/stop"):
+		    try:
+		        os.listdir(mnt + "/reservations")
+		    except OSError:
+		        failures += 1
+		    with open(mnt + "/last_error") as file:
+		        line = file.read()
+		    if line and "damaged" not in line:
+		        wrong.add(line)
+		print(failures > 0, wrong)
+	END
+	ATTACHED+=($!)
+	py <<-'END'
+		for n in range(300):
+		    refused("EIO", put, "b", "1M")
+		    path, why = last_error()[2:4]
+		    equal("reservations/b/size", path)
+		    assert "damaged" not in why and "disk" in why + last_error()[4], why
+		    refused("EINVAL", put, "c", "x")
+		    assert "not a size" in last_error()[3]
+		equal(2 * 2**30, number(size("b")))
+	END
+	prlimit --pid "$DAEMON" --fsize=1000000000
+	mkdir "$MNT/reservations/stop"
+	wait "${ATTACHED[0]}"
+	ATTACHED=()
+	equal "True set()" "$(<"$T/lister")"
+	echo 1M >"$MNT/reservations/b/size"
+}

@@ -320,7 +320,7 @@ sells_nothing_twice() {
 	REPO=$T/disk mount_disk
 	contract shrunk 10M
 	contract removed 9M
-	contract unlinked 8M
+	contract replaced 8M
 	contract renamed 7M
 	contract kept 6M
 	fill "$T/disk"
@@ -334,14 +334,15 @@ sells_nothing_twice() {
 		put("kept", "6M")
 		put("shrunk", "1M")
 		os.rmdir(contract("removed"))
-		os.unlink(size("unlinked"))
+		os.unlink(size("replaced"))
+		write_at(size("replaced"), b"0", 0, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 		os.rename(contract("renamed"), contract("other"))
 		equal(14 * 2**20, number(fixed("reserved")))
 	END
 	crash_daemon
 	REPO=$T/disk start_again
 	py <<-'END'
-		expected = {"shrunk": 2**20, "unlinked": 0, "other": 7 * 2**20, "kept": 6 * 2**20}
+		expected = {"shrunk": 2**20, "replaced": 0, "other": 7 * 2**20, "kept": 6 * 2**20}
 		found = {name: number(size(name)) for name in os.listdir(RESERVATIONS)}
 		found.pop("new", None)
 		equal(expected, found)

@@ -315,7 +315,15 @@ load lib.bash
 		put("c2", "1G")
 		equal((second, second), times(size("c1")))
 		equal((second, second), times(contract("c1")))
-		changed_by(lambda: os.unlink(size("c1")))
+		# nor do those that it is given, or that it goes out of sight for a while
+		os.utime(size("c1"), (1, 1))
+		os.utime(contract("c1"), (1, 1))
+		equal((second, second), times(size("c1")))
+		os.unlink(size("c1"))
+		equal((second, second), times(contract("c1")))
+		os.close(os.open(size("c1"), os.O_CREAT | os.O_WRONLY | os.O_TRUNC))
+		equal((second, second), times(size("c1")))
+		changed_by(lambda: put("c1", "3G"))
 	END
 }
 

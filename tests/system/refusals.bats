@@ -88,7 +88,7 @@ load lib.bash
 	run -1 cp /etc/hostname "$MNT/status"
 }
 
-@test "modes, owners and times cannot be set" {
+@test "modes and owners cannot be set to what they are not, and times not at all" {
 	mount_quota 10G
 	contract c1 7
 	py <<-'END'
@@ -101,23 +101,44 @@ load lib.bash
 		    refused("EPERM", os.chmod, path, 0o777)
 		    refused("EPERM", os.chmod, path, 0o600)
 		    refused("EPERM", os.chown, path, 1234, 4321)
-		    refused("EPERM", os.chown, path, 0, 0)
-		    refused("EPERM", os.utime, path)
-		    refused("EPERM", os.utime, path, (0, 0))
-		    refused("EPERM", os.utime, path, ns=(10**18, 10**18))
+		    refused("EPERM", os.chown, path, 1234, -1)
+		    refused("EPERM", os.chown, path, 0, 4321)
+		    # what is there already can be set; times are set by no one
+		    mode = os.stat(path).st_mode
+		    os.chmod(path, mode & 0o7777)
+		    os.chown(path, 0, 0)
+		    os.chown(path, -1, 0)
+		    os.chown(path, -1, -1)
+		    os.utime(path)
+		    os.utime(path, (0, 0))
+		    os.utime(path, ns=(10**18, 10**18))
+		for bits in (0o4644, 0o2644, 0o1644, 0o645, 0):
+		    refused("EPERM", os.chmod, size("c1"), bits)
 		fd = os.open(size("c1"), os.O_WRONLY)
 		refused("EPERM", os.fchmod, fd, 0o777)
 		refused("EPERM", os.fchown, fd, 1234, 4321)
-		refused("EPERM", os.utime, fd)
+		os.fchmod(fd, 0o644)
+		os.fchown(fd, 0, 0)
+		os.utime(fd)
 		equal(before, look())
 	END
 	local command
 	for command in "chmod 777 $MNT/reservations/c1/size" "chmod -R go-rwx $MNT/reservations/c1" "chown 1234 $MNT/reservations/c1" \
-		"chgrp 1234 $MNT/available" "touch $MNT/reservations/c1/size" "touch -d 2020-01-01 $MNT/reservations/c1"; do
+		"chgrp 1234 $MNT/available"; do
 		# shellcheck disable=SC2086 # a command line
 		run -1 $command
 		[[ $output == *"Operation not permitted"* ]]
 	done
+	for command in "chmod 644 $MNT/reservations/c1/size" "chmod -R u=rwX,go=rX $MNT/reservations" "chown root:root $MNT/reservations/c1" \
+		"touch $MNT/reservations/c1/size" "touch -d 2020-01-01 $MNT/reservations/c1" "touch -m -t 202001010000 $MNT/available"; do
+		# shellcheck disable=SC2086 # a command line
+		run -0 $command
+		equal "" "$output"
+	done
+	py <<-'END'
+		# nothing of that moved a time
+		assert abs(os.stat(contract("c1")).st_mtime - time.time()) < 100
+	END
 }
 
 @test "no tool hears that a function is not implemented" {
