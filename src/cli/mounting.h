@@ -6,6 +6,7 @@
 #include "cli/failure.h"
 #include "cli/mountpoint.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct rfs_fs;
@@ -35,6 +36,9 @@ int rfs_mounting_take(struct rfs_mounting *mounting, struct rfs_fs *fs, const st
  * mount. `state_fd` is the directory where mounts that lie on it can be put aside.
  */
 void rfs_mounting_undo(const struct rfs_mounting *mounting, const struct rfs_fs *fs, int state_fd);
+
+/* Whether the mount is there although its connection has ended, other than for a moment: it was aborted, not unmounted. */
+bool rfs_mounting_was_aborted(const struct rfs_mounting *mounting);
 
 void rfs_mounting_done(struct rfs_mounting *mounting);
 

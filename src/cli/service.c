@@ -300,6 +300,11 @@ static int judge_end(struct service *s, enum rfs_fs_end end, struct rfs_failure 
 				"the kernel and libfuse do not agree about the mount on %s (%s); check the mount options, see fuse(8)",
 				s->mountpoint.path, *complaint ? complaint : "it was unmounted before it could be used");
 	}
+	if (end == RFS_FS_DISCONNECTED && rfs_mounting_was_aborted(&s->mounting))
+		return rfs_fail(failure, RFS_EXIT_SYSTEM, -ECONNABORTED,
+				"the connection of the mount on %s was aborted, not unmounted; what was answered is stored, start it "
+				"again",
+				s->mountpoint.path);
 	if (!s->daemon->ready || s->unwanted)
 		return rfs_fail(failure, RFS_EXIT_SYSTEM, -ECANCELED,
 				"told to end before %s could be used; start it again", s->mountpoint.path);

@@ -15,9 +15,11 @@
 #include "fs/fs.h"
 #include "util/cleanup.h"
 #include "util/log.h"
+#include "util/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -165,6 +167,32 @@ static bool is_dead(const struct rfs_place *place)
 	return fd >= 0 && rfs_health_of(fd) == RFS_HEALTH_DEAD;
 }
 
+static bool is_there(const struct rfs_mounting *m)
+{
+	struct rfs_mount now;
+
+	return rfs_mounts_by_id(m->id, &now) == 1 && now.device == m->device && strcmp(now.type, RFS_TREE_TYPE) == 0;
+}
+
+/* umount -f aborts the connection first, and takes the mount away then: that is the end that was asked for. The kernel tells of
+ * each change of its mounts by POLLPRI. */
+bool rfs_mounting_was_aborted(const struct rfs_mounting *m)
+{
+	_cleanup_fd_ int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	struct pollfd mounts = { .fd = fd, .events = POLLPRI };
+	int64_t until = rfs_now_ns() + RFS_NS_A_SECOND, left;
+
+	if (m->id < 0 || fd < 0)
+		return false;
+	while (is_there(m)) {
+		left = (until - rfs_now_ns()) / RFS_NS_A_MS;
+		if (left <= 0)
+			return true;
+		(void) poll(&mounts, 1, (int) left);
+	}
+	return false;
+}
+
 void rfs_mounting_undo(const struct rfs_mounting *m, const struct rfs_fs *fs, int state_fd)
 {
 	const struct rfs_place by_path = { AT_FDCWD, m->path };
@@ -177,7 +205,7 @@ void rfs_mounting_undo(const struct rfs_mounting *m, const struct rfs_fs *fs, in
 			(void) detach_anyhow(m, &by_path, m->path);
 		return;
 	}
-	if (rfs_mounts_by_id(m->id, &now) != 1 || now.device != m->device || strcmp(now.type, RFS_TREE_TYPE) != 0)
+	if (!is_there(m) || rfs_mounts_by_id(m->id, &now) != 1)
 		return; /* somebody else was faster */
 	bool in_sight = find(m, &now, &place);
 	/* A connection that was aborted leaves a mount that is dead. If it lives it is another daemon's. */

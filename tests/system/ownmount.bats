@@ -256,7 +256,22 @@ trees() {
 	fi
 	echo 1 >"$connections/$connection/abort"
 	eventually gone "$DAEMON"
-	wait "$DAEMON" || :
+	local status=0
+	wait "$DAEMON" || status=$?
+	DAEMON=''
+	# Nobody has asked for that end.
+	equal 2 "$status"
+	grep -q 'was aborted, not unmounted' "$ERR"
+	equal 0 "$(trees)"
+	umount "$A"
+}
+
+@test "umount -f is an end that was asked for" {
+	place private
+	serve
+	umount -f "$MNT"
+	eventually gone "$DAEMON"
+	wait "$DAEMON"
 	DAEMON=''
 	equal 0 "$(trees)"
 	umount "$A"
