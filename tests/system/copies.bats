@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 # copies.bats: copies of a Repo's state, and ends that were not clean: what does not fit together is found, told, and not made worse.
 
+# shellcheck disable=SC2030,SC2031 # each test has its own REPO
+
 load lib.bash
 
 # metric NAME: its value.

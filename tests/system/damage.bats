@@ -179,4 +179,9 @@ unmount() {
 	ATTACHED=()
 	equal "True set()" "$(<"$T/lister")"
 	echo 1M >"$MNT/reservations/b/size"
+	# what is damaged it has found by itself, too, and said so
+	eventually grep -q '^<3>records of .* cannot be read (1)' "$MNT.err"
+	umount "$MNT"
+	wait "$DAEMON"
+	DAEMON=''
 }
