@@ -86,7 +86,7 @@ trees() {
 		equal one "$(cat "$MNT/file")"
 		umount "$MNT"
 		equal "" "$(ls -A "$MNT")"
-		equal "datastore.db datastore.db-wal lock" "$(cd "$REPO/.reservefs" && echo *)"
+		equal "datastore.db datastore.db-spare datastore.db-wal lock" "$(cd "$REPO/.reservefs" && echo *)"
 		umount "$A"
 	done
 }
