@@ -247,6 +247,49 @@ start_again_when_it_goes_on() {
 	eventually start_again
 }
 
+# The one above has not taken the question. Who waits for one that has cannot be killed, not by his own end either.
+@test "a daemon whose storage has taken the question and does not answer ends when it is told to, too" {
+	needs sshfs
+	[ -x /usr/lib/openssh/sftp-server ] || skip "there is no sftp-server"
+	mkdir "$T/real" "$T/state"
+	# known by its path, and without a network in between
+	cp /usr/lib/openssh/sftp-server "$T/server"
+	printf '#!/bin/sh\nexec %s\n' "$T/server" >"$T/ssh"
+	chmod +x "$T/ssh"
+	sshfs -f -o ssh_command="$T/ssh" "nowhere:$T/real" "$REPO" 3>&- &
+	eventually mountpoint -q "$REPO"
+	start_daemon -o "datastore=$T/state/datastore.db"
+	contract a 3M
+	contract b 3M
+	contract c 3M
+	BINDFS=$(pgrep -f "$T/server")
+	hang
+	in_background growth "echo 5M >'$MNT/reservations/c/size'"
+	in_background available "cat '$MNT/available'"
+	eventually all_wait
+	all_else_works a b
+	kill -KILL "${WAITING[1]}"
+	pkill -KILL -P "${WAITING[1]}" || :
+	eventually gone "${WAITING[1]}"
+	told_to_end 0
+	go_on
+	eventually gone "${WAITING[0]}"
+	ATTACHED=()
+	eventually nobody_asks
+	eventually start_again
+	size_is 3145728 c
+	stop_daemon
+	umount "$REPO"
+}
+
+# What the daemon has left behind to ask and to close has ended.
+nobody_asks() {
+	! grep -lsx -e reservefs-ask -e reservefs-close /proc/[0-9]*/comm | while read -r comm; do
+		! gone "$(basename "$(dirname "$comm")")" || continue
+		readlink "${comm%comm}"fd/* 2>/dev/null
+	done | grep -qF "$T/"
+}
+
 @test "a daemon whose Repo is arithmetic, and whose disk hangs, ends with 0" {
 	mount_on_hanging -o repo=quota,capacity=10G
 	contract c 3M
