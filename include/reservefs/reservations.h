@@ -174,6 +174,10 @@ void rfs_reservations_totals(struct rfs_reservations *r, struct rfs_totals *ret_
  * that others do not wait for holds `r` around it. */
 int rfs_reservations_measure(struct rfs_reservations *r);
 
+/* Has the storage asked by whoever turns, and does not wait for that. What came of it the last time: 0, a negative errno, or
+ * -EINPROGRESS: it does not answer. */
+int rfs_reservations_refresh(struct rfs_reservations *r);
+
 /* Keeps figures, totals and measuring usable until as many calls of rfs_reservations_let_go, also where
  * rfs_reservations_close comes first: for a thread that the storage may keep beyond that. */
 void rfs_reservations_hold(struct rfs_reservations *r);

@@ -6,6 +6,7 @@
  */
 #include "fs/internal.h"
 
+#include "util/log.h"
 #include "util/thread.h"
 
 #include <errno.h>
@@ -167,8 +168,10 @@ static int stop(struct rfs_fs *fs)
 		fs->left_behind = true;
 	if (!rfs_worker_stop(&fs->notices, RFS_STALL_MS * RFS_NS_A_MS))
 		fs->left_behind = true;
-	if (fs->left_behind)
+	if (fs->left_behind) {
+		rfs_log(LOG_NOTICE, "a storage does not answer; left without waiting for it");
 		rfs_waits_leave(fs);
+	}
 	rfs_measuring_done(fs);
 	return rc;
 }
