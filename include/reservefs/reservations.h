@@ -183,6 +183,9 @@ int rfs_reservations_refresh(struct rfs_reservations *r);
 void rfs_reservations_hold(struct rfs_reservations *r);
 void rfs_reservations_let_go(struct rfs_reservations *r);
 
+/* A storage that has not answered for as long does not answer, for who has to end; a busy machine takes some of it. */
+#define RFS_SILENT_MS 500
+
 /* For who is about to close: where the storage of the Repo does not answer, requests that wait for it get -ESHUTDOWN. Whether
  * that is so. */
 bool rfs_reservations_refuse_stalled(struct rfs_reservations *r);

@@ -154,9 +154,9 @@ void rfs_growth_ask_locked(struct rfs_reservations *r)
 	(void) ask_locked(r, false);
 }
 
-static bool is_stalled_locked(const struct rfs_reservations *r)
+static bool is_silent_locked(const struct rfs_reservations *r)
 {
-	return r->measuring && rfs_now_ns() - r->since_ns > RFS_STALL_MS * RFS_NS_A_MS;
+	return r->measuring && rfs_now_ns() - r->since_ns > RFS_SILENT_MS * RFS_NS_A_MS;
 }
 
 int rfs_reservations_refresh(struct rfs_reservations *r)
@@ -164,7 +164,7 @@ int rfs_reservations_refresh(struct rfs_reservations *r)
 	RFS_LOCK(&r->lock);
 
 	if (r->measuring)
-		return is_stalled_locked(r) ? -EINPROGRESS : r->ask_error;
+		return is_silent_locked(r) ? -EINPROGRESS : r->ask_error;
 	r->must_ask = true;
 	pthread_cond_broadcast(&r->work);
 	return r->ask_error;
@@ -178,7 +178,7 @@ bool rfs_reservations_refuse_stalled(struct rfs_reservations *r)
 
 	{
 		RFS_LOCK(&r->lock);
-		if (!is_stalled_locked(r))
+		if (!is_silent_locked(r))
 			return false;
 		note_answer_locked(r, UINT64_MAX, -ESHUTDOWN, &failed);
 	}
