@@ -174,10 +174,17 @@ void rfs_reservations_totals(struct rfs_reservations *r, struct rfs_totals *ret_
  * that others do not wait for holds `r` around it. */
 int rfs_reservations_measure(struct rfs_reservations *r);
 
+/* Has the storage asked by whoever turns, and does not wait for that. What came of it the last time: 0, a negative errno, or
+ * -EINPROGRESS: it does not answer. */
+int rfs_reservations_refresh(struct rfs_reservations *r);
+
 /* Keeps figures, totals and measuring usable until as many calls of rfs_reservations_let_go, also where
  * rfs_reservations_close comes first: for a thread that the storage may keep beyond that. */
 void rfs_reservations_hold(struct rfs_reservations *r);
 void rfs_reservations_let_go(struct rfs_reservations *r);
+
+/* A storage that has not answered for as long does not answer, for who has to end; a busy machine takes some of it. */
+#define RFS_SILENT_MS 500
 
 /* For who is about to close: where the storage of the Repo does not answer, requests that wait for it get -ESHUTDOWN. Whether
  * that is so. */

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * watchdog.c: pings the service manager. Invariant: no ping without a measurement of the Repo and a reading of the Datastore that has
- * just succeeded, so that a daemon whose storage hangs or fails is found out; and no thread, so no wake-up, where nobody
- * listens.
+ * watchdog.c: pings the service manager. Invariant: no ping without a reading of the Datastore that has just succeeded, so that a
+ * daemon that cannot do its work is found out; and no thread, so no wake-up, where nobody listens. A storage of the Repo
+ * that does not answer is told, and no reason for a restart: all goes on that does not need it, and a new daemon would wait for it.
  */
 #include "cli/watchdog.h"
 #include "cli/notify.h"
 #include "util/cleanup.h"
 #include "util/log.h"
-#include "util/stall.h"
 #include "util/thread.h"
 
 #include <errno.h>
@@ -62,11 +61,10 @@ struct rfs_watchdog {
 	/* Under lock. */
 	bool stop;  /* `reservations` are not to be used any more, */
 	bool using; /* but for the use that is under way */
-	bool ended;
 	bool orphaned; /* nobody waits for the end */
 };
 
-static void report(struct rfs_reservations *r, bool ping)
+static void report(struct rfs_reservations *r, bool ping, bool is_silent)
 {
 	struct rfs_figures figures;
 	struct rfs_totals totals;
@@ -74,8 +72,9 @@ static void report(struct rfs_reservations *r, bool ping)
 
 	rfs_reservations_figures(r, &figures, &totals);
 	snprintf(state, sizeof(state),
-		 "STATUS=%" PRIu64 " contracts hold %" PRIu64 " bytes, %" PRIu64 " bytes are available%s",
-		 totals.contracts, figures.reserved, figures.available, ping ? "\nWATCHDOG=1" : "");
+		 "STATUS=%" PRIu64 " contracts hold %" PRIu64 " bytes, %" PRIu64 " bytes are available%s%s",
+		 totals.contracts, figures.reserved, figures.available,
+		 is_silent ? ", and the storage of the Repo does not answer" : "", ping ? "\nWATCHDOG=1" : "");
 	rfs_notify(state);
 }
 
@@ -112,51 +111,45 @@ static void free_watchdog(struct rfs_watchdog *w)
 }
 
 /* Whether nobody waits for its end, and it frees itself. */
-static bool end(struct rfs_watchdog *w)
+static bool is_orphaned(struct rfs_watchdog *w)
 {
 	RFS_LOCK(&w->lock);
-	w->ended = true;
-	pthread_cond_broadcast(&w->changed);
-	return w->stop && w->orphaned;
+	return w->orphaned;
+}
+
+/* 0: it has sent a ping. */
+static int look(struct rfs_reservations *r)
+{
+	int rc = rfs_reservations_refresh(r);
+	bool is_silent = rc == -EINPROGRESS;
+
+	if (rc == 0 || is_silent)
+		rc = rfs_reservations_list(r, LAST_ID, nothing_more, NULL, NULL);
+	if (rc == 0)
+		report(r, true, is_silent);
+	return rc;
 }
 
 static void *run(void *user)
 {
 	struct rfs_watchdog *w = user;
-	struct rfs_reservations *r = w->reservations;
 	int last = 0;
 
 	do {
-		int rc = rfs_reservations_measure(w->reservations);
 		if (!begin_use(w))
 			break;
-		if (!rc)
-			rc = rfs_reservations_list(w->reservations, LAST_ID, nothing_more, NULL, NULL);
-		if (!rc)
-			report(w->reservations, true);
+		int rc = look(w->reservations);
 		end_use(w);
 		if (rc < 0 && rc != last)
 			rfs_log(LOG_ERR, "the watchdog gets no ping: reading the Repo and the Datastore failed: %s",
 				strerror(-rc));
 		last = rc;
 	} while (wait_interval(w));
-	if (end(w)) {
+	if (is_orphaned(w)) {
 		pthread_detach(pthread_self());
 		free_watchdog(w);
 	}
-	rfs_reservations_let_go(r);
 	return NULL;
-}
-
-static int start_thread(struct rfs_watchdog *w)
-{
-	int rc;
-
-	rfs_reservations_hold(w->reservations);
-	rc = rfs_thread_start(&w->thread, run, w);
-	if (rc < 0)
-		rfs_reservations_let_go(w->reservations);
-	return rc;
 }
 
 static int new_watchdog(struct rfs_reservations *reservations, struct rfs_watchdog **ret_watchdog)
@@ -189,42 +182,35 @@ int rfs_watchdog_start(struct rfs_reservations *reservations, struct rfs_watchdo
 		return 0;
 	}
 	if (!wanted_ns())
-		report(reservations, false);
-	else if (!(rc = new_watchdog(reservations, &w)) && (rc = start_thread(w)) < 0)
+		report(reservations, false, false);
+	else if (!(rc = new_watchdog(reservations, &w)) && (rc = rfs_thread_start(&w->thread, run, w)) < 0)
 		free_watchdog(w);
 	if (!rc)
 		*ret_watchdog = w;
 	return rc;
 }
 
-/* Whether it has let go of the Reservations, and whether it has ended. */
-static bool stop(struct rfs_watchdog *w, int patience_seconds, bool *ret_ended)
+/* Whether it has let go of the Reservations, and then it ends, too. */
+static bool stop(struct rfs_watchdog *w, int patience_seconds)
 {
 	int64_t until = rfs_now_ns() + patience_seconds * RFS_NS_A_SECOND;
-	int64_t soon = rfs_now_ns() + RFS_STALL_MS * RFS_NS_A_MS;
 	RFS_LOCK(&w->lock);
 
 	w->stop = true;
 	pthread_cond_broadcast(&w->changed);
 	while (w->using && rfs_cond_wait_until(&w->changed, &w->lock, until))
 		;
-	while (!w->using && !w->ended && rfs_cond_wait_until(&w->changed, &w->lock, soon))
-		;
-	*ret_ended = w->ended;
-	w->orphaned = !w->ended;
+	w->orphaned = w->using;
 	return !w->using;
 }
 
 bool rfs_watchdog_stop(struct rfs_watchdog *watchdog, int patience_seconds)
 {
-	bool ended, free_of_use;
-
 	if (!watchdog)
 		return true;
-	free_of_use = stop(watchdog, patience_seconds, &ended);
-	if (ended) {
-		pthread_join(watchdog->thread, NULL);
-		free_watchdog(watchdog);
-	}
-	return free_of_use;
+	if (!stop(watchdog, patience_seconds))
+		return false;
+	pthread_join(watchdog->thread, NULL);
+	free_watchdog(watchdog);
+	return true;
 }

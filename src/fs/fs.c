@@ -6,6 +6,7 @@
  */
 #include "fs/internal.h"
 
+#include "util/log.h"
 #include "util/thread.h"
 
 #include <errno.h>
@@ -167,14 +168,16 @@ static int stop(struct rfs_fs *fs)
 
 	if (!rfs_changes_wait(fs) || !rfs_worker_stop(&fs->look_ups, RFS_CLOSE_PATIENCE_SECONDS * RFS_NS_A_SECOND))
 		rc = -ETIMEDOUT;
-	if (!rfs_worker_stop(&fs->measurements, RFS_STALL_MS * RFS_NS_A_MS) || rc < 0)
+	if (!rfs_worker_stop(&fs->measurements, RFS_SILENT_MS * RFS_NS_A_MS) || rc < 0)
 		fs->left_behind = true;
 	if (!rfs_loop_join(fs))
 		fs->left_behind = true;
-	if (!rfs_worker_stop(&fs->notices, RFS_STALL_MS * RFS_NS_A_MS))
+	if (!rfs_worker_stop(&fs->notices, RFS_SILENT_MS * RFS_NS_A_MS))
 		fs->left_behind = true;
-	if (fs->left_behind)
+	if (fs->left_behind) {
+		rfs_log(LOG_NOTICE, "a storage does not answer; left without waiting for it");
 		rfs_waits_leave(fs);
+	}
 	rfs_measuring_done(fs);
 	return rc;
 }

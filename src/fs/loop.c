@@ -224,29 +224,33 @@ static void wait_for_readers(struct rfs_fs *fs, int64_t until)
 	}
 }
 
-/* How many are left; after a moment, where there are any. */
-static unsigned wait_a_moment(struct rfs_loop *loop)
+/* Whether there are any left, after a moment where there are; and whether others than the storage of the Repo keep some. */
+static bool wait_a_moment(struct rfs_loop *loop, bool *ret_busy)
 {
 	int64_t until = rfs_now_ns() + RFS_STALL_MS * RFS_NS_A_MS;
 	RFS_LOCK(&loop->lock);
 
-	while (loop->threads > 0 && rfs_cond_wait_until(&loop->changed, &loop->lock, until))
+	while (loop->threads + loop->kept > 0 && rfs_cond_wait_until(&loop->changed, &loop->lock, until))
 		;
-	return loop->threads;
+	*ret_busy = loop->threads > 0;
+	return loop->threads + loop->kept > 0;
 }
 
-/* One that leads may have to tidy up, which waits for the disk; whoever the storage of the Repo keeps is not waited for. */
+/* One that leads may have to tidy up, which waits for the disk; whoever the storage of the Repo keeps is waited for no longer
+ * than a storage that works may take. */
 bool rfs_loop_join(struct rfs_fs *fs)
 {
 	struct rfs_loop *loop = &fs->loop;
-	int64_t until = rfs_now_ns() + PATIENCE_NS;
+	int64_t since = rfs_now_ns(), patience;
+	bool left, busy;
 
-	while (wait_a_moment(loop) > 0)
-		if (rfs_reservations_refuse_stalled(fs->reservations) || rfs_now_ns() > until)
+	while ((left = wait_a_moment(loop, &busy))) {
+		patience = busy ? PATIENCE_NS : RFS_SILENT_MS * RFS_NS_A_MS;
+		if (rfs_now_ns() - since > patience || (busy && rfs_reservations_refuse_stalled(fs->reservations)))
 			break;
+	}
 	rfs_crew_join(&loop->crew, &loop->lock);
-	RFS_LOCK(&loop->lock);
-	return loop->threads == 0 && loop->kept == 0;
+	return !left;
 }
 
 static const int end_signals[] = { SIGINT, SIGTERM, SIGHUP };

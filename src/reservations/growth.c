@@ -131,6 +131,7 @@ static bool ask_locked(struct rfs_reservations *r, bool in_turn)
 		kept = rfs_stall_end(&r->stall);
 	pthread_mutex_lock(&r->lock);
 	r->measuring = false;
+	r->ask_error = rc;
 	if (rfs_now_ns() - since > RFS_STALL_MS * RFS_NS_A_MS)
 		r->slow_until_ns = rfs_now_ns() + RFS_SLOW_SECONDS * RFS_NS_A_SECOND;
 	note_answer_locked(r, question, rc, &failed);
@@ -153,9 +154,20 @@ void rfs_growth_ask_locked(struct rfs_reservations *r)
 	(void) ask_locked(r, false);
 }
 
-static bool is_stalled_locked(const struct rfs_reservations *r)
+static bool is_silent_locked(const struct rfs_reservations *r)
 {
-	return r->measuring && rfs_now_ns() - r->since_ns > RFS_STALL_MS * RFS_NS_A_MS;
+	return r->measuring && rfs_now_ns() - r->since_ns > RFS_SILENT_MS * RFS_NS_A_MS;
+}
+
+int rfs_reservations_refresh(struct rfs_reservations *r)
+{
+	RFS_LOCK(&r->lock);
+
+	if (r->measuring)
+		return is_silent_locked(r) ? -EINPROGRESS : r->ask_error;
+	r->must_ask = true;
+	pthread_cond_broadcast(&r->work);
+	return r->ask_error;
 }
 
 static const char leaving[] = "the storage of the Repo does not answer, and the file system is being left";
@@ -166,7 +178,7 @@ bool rfs_reservations_refuse_stalled(struct rfs_reservations *r)
 
 	{
 		RFS_LOCK(&r->lock);
-		if (!is_stalled_locked(r))
+		if (!is_silent_locked(r))
 			return false;
 		note_answer_locked(r, UINT64_MAX, -ESHUTDOWN, &failed);
 	}

@@ -125,6 +125,7 @@ struct rfs_reservations {
 	bool must_ask;         /* such a one has come to the queue since it was asked */
 	bool measuring;        /* it is being asked, */
 	int64_t since_ns;      /* CLOCK_MONOTONIC; since then */
+	int ask_error;         /* what came of it the last time */
 	uint64_t asked;        /* how often that was begun */
 	uint64_t answered;     /* the last question that it has answered */
 	int64_t slow_until_ns; /* CLOCK_MONOTONIC; until then only a thread that can be spared asks it */

@@ -240,7 +240,7 @@ static bool wait_for_writers_locked(struct rfs_reservations *r)
 /* Whether nobody is kept by the storage any more; who asks a storage that does answer is waited for. */
 static bool wait_for_askers_locked(struct rfs_reservations *r)
 {
-	int64_t until = rfs_now_ns() + RFS_STALL_MS * RFS_NS_A_MS;
+	int64_t until = rfs_now_ns() + RFS_SILENT_MS * RFS_NS_A_MS;
 
 	while (r->kept > 0 && rfs_cond_wait_until(&r->ended, &r->lock, until))
 		;

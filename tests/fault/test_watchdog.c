@@ -6,6 +6,7 @@
 #include "../unit/check.h"
 #include "cli/watchdog.h"
 #include "faulty_datastore.h"
+#include "faulty_repo.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -24,6 +25,7 @@
 struct fixture {
 	int manager;
 	struct rfs_datastore *ds;
+	struct rfs_repo *repo;
 	struct rfs_reservations *reservations;
 	struct rfs_watchdog *watchdog;
 	sem_t reached, go_on;
@@ -51,7 +53,7 @@ static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct rfs_datastore *memory;
-	struct rfs_repo *repo;
+	struct rfs_repo *quota;
 	char message[256];
 
 	if (!f || (f->manager = listen_as_manager()) < 0)
@@ -61,10 +63,10 @@ static int setup(void **state)
 	sem_init(&f->reached, 0, 0);
 	sem_init(&f->go_on, 0, 0);
 	if (rfs_datastore_open_memory(&memory) < 0 || faulty_datastore_open(memory, &f->ds) < 0 ||
-	    rfs_repo_open_quota(CAPACITY_BYTES, &repo) < 0)
+	    rfs_repo_open_quota(CAPACITY_BYTES, &quota) < 0 || faulty_repo_open(quota, &f->repo) < 0)
 		return -1;
 	*state = f;
-	return rfs_reservations_open(f->ds, repo, message, sizeof(message), &f->reservations);
+	return rfs_reservations_open(f->ds, f->repo, message, sizeof(message), &f->reservations);
 }
 
 static int teardown(void **state)
@@ -178,6 +180,47 @@ static void a_datastore_that_hangs_stops_them(void **state)
 	await_ping(f);
 }
 
+static void a_repo_that_fails_stops_them(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(rfs_watchdog_start(f->reservations, &f->watchdog), 0);
+	await_ping(f);
+	faulty_repo_arm(f->repo, &(struct faulty_repo_plan) {
+		.calls = FAULTY_REPO_MEASURE, .nth = 1, .persistent = true, .error = EIO });
+	while (faulty_repo_failures(f->repo) < 2)
+		poll(NULL, 0, 1);
+	pings_so_far(f);
+	while (faulty_repo_failures(f->repo) < 6)
+		poll(NULL, 0, 1);
+	assert_int_equal(pings_so_far(f), 0);
+	faulty_repo_arm(f->repo, NULL);
+	await_ping(f);
+}
+
+/* All goes on but what needs its answer, so that is no reason to start anew. */
+static void a_repo_that_hangs_is_told_with_them(void **state)
+{
+	struct fixture *f = *state;
+	char message[512];
+
+	assert_int_equal(rfs_watchdog_start(f->reservations, &f->watchdog), 0);
+	await_ping(f);
+	faulty_repo_arm(f->repo, &(struct faulty_repo_plan) { .calls = FAULTY_REPO_MEASURE, .nth = 1, .before = hang, .user = f });
+	sem_wait(&f->reached);
+	do
+		assert_true(receive(f, DEADLINE_MS, message, sizeof(message)));
+	while (!strstr(message, "does not answer"));
+	assert_non_null(strstr(message, "WATCHDOG=1"));
+	/* stopping does not wait for it either */
+	assert_true(rfs_watchdog_stop(f->watchdog, RFS_CLOSE_PATIENCE_SECONDS));
+	assert_int_equal(rfs_watchdog_start(f->reservations, &f->watchdog), 0);
+	sem_post(&f->go_on);
+	do
+		assert_true(receive(f, DEADLINE_MS, message, sizeof(message)));
+	while (strstr(message, "does not answer"));
+}
+
 static void without_an_interval_the_figures_are_told_once(void **state)
 {
 	struct fixture *f = *state;
@@ -240,6 +283,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(pings_come_with_the_figures, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_datastore_that_fails_stops_them, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_datastore_that_hangs_stops_them, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_repo_that_fails_stops_them, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_repo_that_hangs_is_told_with_them, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_an_interval_the_figures_are_told_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(for_another_process_or_without_a_manager_there_is_no_thread, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_interval_that_is_no_number_is_none, setup, teardown),
